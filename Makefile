@@ -1,0 +1,53 @@
+# Every command a developer types; `make` alone lists them.
+PY := .venv/bin/python
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+SHELL := /bin/bash
+
+.PHONY: help demo build test test-unit test-rust test-integration lint golden gen bench clean
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: build ## Start a local cluster with emojivoto meshed, and show it
+	@$(PY) tools/demo.py
+
+build: .venv/.built ## Build everything into .venv: the linkerd command and the proxy
+
+test: test-unit test-rust test-integration ## Run every test
+
+test-unit: build ## Run the fast Python tests
+	$(PY) -m pytest -n 2
+
+test-rust: .venv/.python ## Run the proxy's tests
+	cargo test --locked --workspace --quiet
+
+test-integration: build ## Run the tests that start a local cluster (root)
+	$(PY) -m pytest tests/integration -o addopts="-q --strict-markers -p no:cacheprovider" --timeout 300
+
+lint: .venv/.python ## Check formats, lints, types, imports and generated files
+	ruff check . && ruff format --check .
+	mypy
+	lint-imports
+	cargo fmt --check --all
+	cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+	$(PY) tools/gen.py --check
+
+golden: .venv/.python ## Rewrite the expected outputs in tests/golden
+	UPDATE_GOLDEN=1 $(PY) -m pytest tests/golden
+
+gen: .venv/.python ## Generate code from proto/, and the lock files
+	$(PY) tools/gen.py
+
+bench: build ## Compare the proxy with its peers on this machine
+	$(PY) bench/run.py
+
+clean: ## Remove everything that was built
+	rm -rf .venv target dist web/node_modules linkerd/viz/static
+
+.venv/.python: requirements-dev.txt tools/setup.sh
+	@bash tools/setup.sh
+	@touch $@
+
+.venv/.built: .venv/.python pyproject.toml Cargo.toml Cargo.lock $(shell find proxy -name '*.rs' -o -name Cargo.toml) $(shell find web -path web/node_modules -prune -o -type f -print 2>/dev/null)
+	@$(PY) tools/build.py
+	@touch $@

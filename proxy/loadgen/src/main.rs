@@ -1,0 +1,3 @@
+//! Load generators.
+
+fn main() {}

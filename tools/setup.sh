@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Installs what the project's commands need: Debian packages (as root) and .venv with pinned hashes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# command the package brings:package
+needed=(prometheus:prometheus cmake:cmake cc:gcc make:make)
+missing=()
+for pair in "${needed[@]}"; do
+  command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+done
+if ((${#missing[@]})); then
+  if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
+    echo "setup: these packages are missing: ${missing[*]}; install them and run this again" >&2
+    exit 1
+  fi
+  echo "installing ${missing[*]}"
+  # The packages' own services must not start: the cluster runs its own.
+  export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+  apt-get update -qq
+  apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
+fi
+for tool in cargo npm; do
+  command -v "$tool" >/dev/null || { echo "setup: $tool is missing; install Rust (>= 1.90) and Node (>= 20)" >&2; exit 1; }
+done
+
+python=$(command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+  echo "setup: $python is older than 3.11; install Python >= 3.11" >&2
+  exit 1
+}
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+.venv/bin/python -m pip install --quiet --require-hashes -r requirements-dev.txt
