@@ -74,7 +74,7 @@ def logger(name: str) -> Logger:
     return Logger(logging.getLogger(name))
 
 
-def configure(level: str = "info", format: str = "plain", stream: TextIO | None = None) -> None:  # noqa: A002
+def configure(level: str = "info", format: str = "plain", stream: TextIO | None = None) -> None:
     """Directs all logging of this process to `stream` (default stderr).
 
     Args:

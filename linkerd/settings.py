@@ -39,7 +39,7 @@ _DURATION_UNIT_S = {
 
 def setting(
     default: Any,
-    help: str,  # noqa: A002 - the word every parser uses
+    help: str,
     *,
     parse: Callable[[str], Any] | None = None,
     choices: Sequence[str] = (),

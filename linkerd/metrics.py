@@ -1,0 +1,20 @@
+"""The registry of a daemon's metrics and its text; each daemon's families live beside it.
+
+Names, labels and buckets equal Linkerd's where it has them; our own carry the prefix `l5dx_`.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def registry() -> CollectorRegistry:
+    """Returns an empty registry; a program makes one and passes it to its parts."""
+    return CollectorRegistry(auto_describe=False)
+
+
+def text(registry: CollectorRegistry) -> bytes:
+    """Returns the Prometheus exposition of `registry`."""
+    return generate_latest(registry)
