@@ -1,0 +1,1 @@
+"""The embedded engine: a Kubernetes of one machine and one process tree."""
