@@ -1,0 +1,188 @@
+"""Flags: one parser per command, made only for the command that runs.
+
+Errors and help read like Linkerd's (cobra's) because scripts and eyes know those.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, NoReturn
+
+from linkerd.cli import _tree
+from linkerd.errors import UsageError
+
+_NAMESPACE = re.compile(r"[a-zA-Z0-9-]+")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises UsageError in cobra's words and prints help in its order."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises the error instead of leaving the process."""
+        raise UsageError(_in_cobras_words(message), hint=f"run '{self.prog} --help' for usage")
+
+    def format_help(self) -> str:
+        """Returns description, usage, flags of the command, flags of all commands."""
+        formatter = self._get_formatter()
+        formatter.add_text(self.description)
+        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups, "Usage:\n  ")
+        for group in self._action_groups:
+            formatter.start_section(group.title)
+            formatter.add_arguments(group._group_actions)
+            formatter.end_section()
+        return formatter.format_help()
+
+
+def parse(path: tuple[str, ...], module: ModuleType, words: list[str]) -> argparse.Namespace:
+    """Returns the command's arguments from the words that are not its name.
+
+    Raises:
+        UsageError: a flag or argument is unknown, missing or malformed.
+    """
+    parser = _parser(path, module)
+    args, unknown = parser.parse_known_intermixed_args(words)
+    if args.help:
+        return args
+    for word in unknown:
+        if word.startswith("--"):
+            parser.error(f"unknown flag: {word.partition('=')[0]}")
+        if word.startswith("-") and word != "-":
+            parser.error(f"unknown shorthand flag: {word[1]!r} in {word}")
+    if unknown:
+        parser.error(f"unexpected argument {unknown[0]!r}")
+    for name in ("linkerd_namespace", "cni_namespace"):
+        if not _NAMESPACE.fullmatch(getattr(args, name)):
+            raise UsageError(f"{getattr(args, name)} is not a valid namespace")
+    return args
+
+
+def help_text(path: tuple[str, ...], module: ModuleType) -> str:
+    """Returns the text of `--help` of a command or a group."""
+    if not _tree.is_group(path):
+        return _parser(path, module).format_help()
+    prog = " ".join(("linkerd", *path))
+    names = _tree.children(path)
+    width = max(map(len, names)) + 2
+    listing = "".join(
+        f"  {name:{width}}{_tree.load((*path, name)).SUMMARY}\n" for name in names
+    )
+    return (
+        f"{module.SUMMARY}\n\nUsage:\n  {prog} [command]\n\nAvailable Commands:\n{listing}\n"
+        f"{_flags_only()}\nUse \"{prog} [command] --help\" for more information about a command.\n"
+    )
+
+
+def add_output(
+    parser: argparse.ArgumentParser, formats: Sequence[str], default: str = "table"
+) -> None:
+    """Adds `-o/--output` with the formats that the command can print."""
+    parser.add_argument(
+        "-o", "--output", choices=list(formats), default=default, metavar="FORMAT",
+        help=f"output format, one of: {', '.join(formats)} (default {default})",
+    )  # fmt: skip
+
+
+def add_namespace(parser: argparse.ArgumentParser, help: str, *, all: bool = False) -> None:
+    """Adds `-n/--namespace` and, with `all`, `-A/--all-namespaces`."""
+    parser.add_argument("-n", "--namespace", default=None, metavar="NS", help=help)
+    if all:
+        parser.add_argument(
+            "-A", "--all-namespaces", action="store_true", help="look at all namespaces"
+        )
+
+
+def duration(text: str) -> float:
+    """Returns the seconds of a Go duration; for `type=` of a flag."""
+    from linkerd.settings import duration_s
+
+    try:
+        return duration_s(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {error}") from None
+
+
+def _parser(path: tuple[str, ...], module: ModuleType) -> Parser:
+    prog = " ".join(("linkerd", *path))
+    arguments = getattr(module, "USAGE", "")
+    parser = Parser(
+        prog=prog,
+        usage=f"{prog} [flags] {arguments}".rstrip(),
+        description=(module.__doc__ or "").strip(),
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
+            prog, max_help_position=34
+        ),
+        add_help=False,
+        allow_abbrev=False,
+    )
+    parser._positionals.title = "Arguments"
+    parser._optionals.title = "Flags"
+    module.configure(parser)
+    _add_globals(parser)
+    return parser
+
+
+def _flags_only() -> str:
+    parser = Parser(prog="linkerd", usage=argparse.SUPPRESS, add_help=False)
+    _add_globals(parser)
+    formatter = parser._get_formatter()
+    group = parser._action_groups[-1]
+    formatter.start_section(group.title)
+    formatter.add_arguments(group._group_actions)
+    formatter.end_section()
+    return formatter.format_help()
+
+
+def _add_globals(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("Global Flags")
+
+    def add(*names: str, **options: Any) -> None:
+        group.add_argument(*names, **options)
+
+    add("-h", "--help", action="store_true", help="show this help")
+    add(
+        "-L", "--linkerd-namespace", default=os.environ.get("LINKERD_NAMESPACE") or "linkerd",
+        metavar="NS",
+        help="namespace of the control plane [$LINKERD_NAMESPACE] (default linkerd)",
+    )  # fmt: skip
+    add("--cni-namespace", default="linkerd-cni", metavar="NS", help="namespace of the CNI plugin")
+    add("--kubeconfig", metavar="FILE", help="path of the kubeconfig file")
+    add("--context", metavar="NAME", help="kubeconfig context to use")
+    add("--as", dest="impersonate", metavar="USER", help="user to impersonate")
+    add(
+        "--as-group", dest="impersonate_groups", action="append", default=[], metavar="GROUP",
+        help="group to impersonate; may be repeated",
+    )  # fmt: skip
+    add(
+        "--api-addr", metavar="HOST:PORT",
+        help="address of the API to talk to directly, without port-forward",
+    )  # fmt: skip
+    add("--verbose", action="store_true", help="log what happens to stderr")
+
+
+_ARGPARSE_TO_COBRA = (
+    (re.compile(r"argument (?P<flag>\S+): expected (one|at least one) argument"),
+     lambda m: f"flag needs an argument: {m['flag'].split('/')[-1]}"),
+    (re.compile(r"argument (?P<flag>\S+): invalid choice: (?P<value>.*) \(choose from (?P<all>.*)\)"),
+     lambda m: f"{m['flag'].split('/')[-1]} must be one of: {m['all'].replace(chr(39), '')} "
+               f"(got {m['value'].strip(chr(39))})"),
+    (re.compile(r"argument (?P<flag>\S+): invalid (?P<kind>\w+) value: (?P<value>.*)"),
+     lambda m: f"invalid argument {m['value']} for {m['flag']!r}: expected {m['kind']}"),
+    (re.compile(r"argument (?P<flag>\S+): ignored explicit argument (?P<value>.*)"),
+     lambda m: f"flag {m['flag'].split('/')[-1]} takes no value, got {m['value']}"),
+    (re.compile(r"argument (?P<flag>\S+): (?P<text>.*)"),
+     lambda m: f"invalid argument for {m['flag'].split('/')[-1]}: {m['text']}"),
+    (re.compile(r"the following arguments are required: (?P<names>.*)"),
+     lambda m: f"missing argument: {m['names']}"),
+)  # fmt: skip
+
+
+def _in_cobras_words(message: str) -> str:
+    for pattern, words in _ARGPARSE_TO_COBRA:
+        match = pattern.fullmatch(message)
+        if match is not None:
+            return words(match)
+    return message

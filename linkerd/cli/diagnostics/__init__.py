@@ -1,0 +1,3 @@
+"""Commands that look into a running mesh."""
+
+SUMMARY = "Commands used to diagnose Linkerd components"

@@ -1,0 +1,105 @@
+"""The entry point: finds the command, parses its flags, runs it, turns errors into exit codes.
+
+Exit codes are Linkerd's, 0 and 1, and 130 after Ctrl-C. Data goes to stdout, all else to stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from linkerd.cli import _args, _tree
+from linkerd.errors import LinkerdError, UsageError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command line and returns its exit code."""
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        return _run(words)
+    except LinkerdError as error:
+        return _explain(error)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) went away; nothing is left to say, also not at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if "--verbose" in words:
+            raise
+        print(f"Error: {type(error).__name__}: {error}", file=sys.stderr)
+        print("this is a defect; --verbose shows where", file=sys.stderr)
+        return 1
+
+
+def _run(words: list[str]) -> int:
+    if words and words[0] == "help":
+        words = [*words[1:], "--help"]
+    found = _tree.find(words)
+    if found.path in _tree.LATER:
+        name = " ".join(("linkerd", *found.path))
+        raise UsageError(f"this version does not have '{name}' yet")
+    if _tree.is_group(found.path):
+        return _group(found)
+    module = _tree.load(found.path)
+    args = _args.parse(found.path, module, found.flags)
+    if args.help:
+        print(_args.help_text(found.path, module), end="")
+        return 0
+    if found.renamed:
+        now = " ".join(("linkerd", *found.path))
+        notice = f"Command \"{found.renamed}\" is deprecated, use instead '{now}'"
+        print(notice, file=sys.stderr)
+    if args.verbose:
+        from linkerd import log
+
+        log.configure("debug")
+    args.rest = found.rest
+    exit_code: int = module.run(args)
+    sys.stdout.flush()
+    return exit_code
+
+
+def _group(found: _tree.Found) -> int:
+    """Answers a line that names no command: help, a plugin of the user's, or an error."""
+    unknown = next((word for word in found.flags if not word.startswith("-")), None)
+    if unknown is not None and "--help" not in found.flags:
+        if not found.path:
+            return _plugin(unknown, found)
+        raise _unknown(unknown, found.path)
+    if "--version" in found.flags and not found.path:
+        return _run(["version", "--client"])
+    print(_args.help_text(found.path, _tree.load(found.path)), end="")
+    return 0
+
+
+def _plugin(name: str, found: _tree.Found) -> int:
+    """Runs `linkerd-NAME` from PATH. Source: linkerd2 cli/main.go (behaviour)."""
+    import shutil
+    import subprocess
+
+    program = shutil.which(f"linkerd-{name}")
+    if program is None or name == "proxy":
+        raise _unknown(name, ())
+    if found.flags[0] != name:
+        raise UsageError("Cannot accept flags before Linkerd extension name")
+    words = [*found.flags[1:], *(["--", *found.rest] if found.rest else [])]
+    return min(1, abs(subprocess.call([program, *words])))
+
+
+def _unknown(name: str, path: tuple[str, ...]) -> UsageError:
+    prog = " ".join(("linkerd", *path))
+    return UsageError(
+        f'unknown command "{name}" for "{prog}"', hint=f"Run '{prog} --help' for usage."
+    )
+
+
+def _explain(error: LinkerdError) -> int:
+    sys.stdout.flush()
+    if str(error):
+        print(f"Error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(error.hint, file=sys.stderr)
+    # Linkerd knows no exit codes but 0 and 1; scripts test for them.
+    return 1
