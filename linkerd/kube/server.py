@@ -1,0 +1,222 @@
+"""A small HTTP/1.1 server on asyncio streams, with TLS that follows its files.
+
+For the few requests per second that webhooks, aggregated APIs and probes bring; 2 MiB of memory
+instead of a framework's twenty. Bodies, header blocks, connections and idle times are bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+import h11
+
+from linkerd import log
+
+BODY_BYTES_MAX = 10 * 1024 * 1024
+"""Source: linkerd2 controller/webhook/server.go."""
+
+_CONNECTIONS_MAX = 512
+_IDLE_S = 90.0
+_HANDLER_S = 30.0
+_CERT_CHECK_S = 5.0
+_READ_BYTES = 65536
+
+_log = log.logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request; header names are lower case."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def path(self) -> str:
+        """The target without its query."""
+        return self.target.partition("?")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer with a whole body."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = "text/plain; charset=utf-8"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[[Request], Awaitable[Answer]]
+
+
+class CertificateFiles:
+    """A server TLS context that is replaced when its files change.
+
+    Raises at construction what `ssl` raises for missing or wrong files; later a broken pair is
+    logged and the old one stays. Source: linkerd2 pkg/tls (reload on the `..data` swap).
+    """
+
+    def __init__(
+        self, cert: str, key: str, *, minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
+    ) -> None:
+        self._cert, self._key = cert, key
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.minimum_version = minimum
+        self._stamp = self._read_stamp()
+        self._context.load_cert_chain(cert, key)
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """The context; the same object for ever, its chain is exchanged."""
+        return self._context
+
+    async def follow(self) -> None:
+        """Looks at the files every five seconds, for ever."""
+        while True:
+            await asyncio.sleep(_CERT_CHECK_S)
+            self.reload()
+
+    def reload(self) -> bool:
+        """Loads the files if they changed; returns whether it did."""
+        try:
+            stamp = self._read_stamp()
+            if stamp == self._stamp:
+                return False
+            self._context.load_cert_chain(self._cert, self._key)
+        except (OSError, ssl.SSLError) as error:
+            _log.warn("certificate not reloaded", file=self._cert, error=error)
+            return False
+        self._stamp = stamp
+        _log.info("certificate reloaded", file=self._cert)
+        return True
+
+    def _read_stamp(self) -> tuple[tuple[int, int, int], ...]:
+        stats = (os.stat(self._cert), os.stat(self._key))
+        return tuple((s.st_mtime_ns, s.st_ino, s.st_size) for s in stats)
+
+
+@contextlib.asynccontextmanager
+async def serve(
+    handler: Handler,
+    host: str,
+    port: int,
+    *,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[int]:
+    """Serves `handler` while the context is open; yields the port.
+
+    Args:
+        handler: Request → answer; one that takes over 30 s is answered with 504 for it.
+        host: Address to bind; "0.0.0.0" for all.
+        port: 0 picks one.
+        tls: None serves plain text.
+    """
+    connections: set[asyncio.Task[None]] = set()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None or len(connections) >= _CONNECTIONS_MAX:
+            writer.close()
+            return
+        connections.add(task)
+        try:
+            await _converse(handler, reader, writer)
+        except (OSError, TimeoutError, h11.ProtocolError, asyncio.CancelledError):
+            pass  # the peer went away, idled, spoke no HTTP, or we are closing
+        finally:
+            connections.discard(task)
+            writer.close()
+
+    server = await asyncio.start_server(accept, host, port, ssl=tls, reuse_address=True)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in list(connections):
+            task.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
+
+
+async def _converse(
+    handler: Handler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    http = h11.Connection(h11.SERVER, max_incomplete_event_size=32 * 1024)
+    while True:
+        request = await _request(http, reader, writer)
+        if request is None:
+            return
+        if isinstance(request, Answer):
+            await _send(http, writer, request, close=True)
+            return
+        try:
+            async with asyncio.timeout(_HANDLER_S):
+                answer = await handler(request)
+        except TimeoutError:
+            answer = Answer(504, b"no answer in time\n")
+        await _send(http, writer, answer, head_only=request.method == "HEAD")
+        if http.our_state is not h11.DONE or http.their_state is not h11.DONE:
+            return
+        http.start_next_cycle()
+
+
+async def _request(
+    http: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> Request | Answer | None:
+    head: h11.Request | None = None
+    body: list[bytes] = []
+    size = 0
+    while True:
+        event = http.next_event()
+        if event is h11.NEED_DATA:
+            if http.they_are_waiting_for_100_continue:
+                go_on = h11.InformationalResponse(status_code=100, headers=[])
+                writer.write(http.send(go_on) or b"")
+            async with asyncio.timeout(_IDLE_S):
+                http.receive_data(await reader.read(_READ_BYTES))
+        elif isinstance(event, h11.Request):
+            head = event
+        elif isinstance(event, h11.Data):
+            size += len(event.data)
+            if size > BODY_BYTES_MAX:
+                return Answer(413, b"body exceeds 10 MiB\n")
+            body.append(bytes(event.data))
+        elif isinstance(event, h11.EndOfMessage) and head is not None:
+            return Request(
+                head.method.decode("ascii"),
+                head.target.decode("ascii"),
+                {k.decode("ascii"): v.decode("latin-1") for k, v in head.headers},
+                b"".join(body),
+            )
+        else:
+            return None
+
+
+async def _send(
+    http: h11.Connection,
+    writer: asyncio.StreamWriter,
+    answer: Answer,
+    *,
+    close: bool = False,
+    head_only: bool = False,
+) -> None:
+    headers = [
+        ("Content-Type", answer.content_type),
+        ("Content-Length", str(len(answer.body))),
+        *answer.headers.items(),
+    ]
+    if close:
+        headers.append(("Connection", "close"))
+    data = http.send(h11.Response(status_code=answer.status, headers=headers)) or b""
+    if not head_only:
+        data += http.send(h11.Data(data=answer.body)) or b""
+    data += http.send(h11.EndOfMessage()) or b""
+    writer.write(data)
+    await writer.drain()
