@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use rustix::net::sockopt::ip_original_dst;
-use rustix::thread::{move_into_link_name_space, unshare, LinkNameSpaceType, UnshareFlags};
+use rustix::thread::{move_into_link_name_space, LinkNameSpaceType, UnshareFlags};
 
 const PROXY_UID: u32 = 2102;
 const FLAGS: &str = "--incoming-proxy-port 4143 --outgoing-proxy-port 4140 --proxy-uid 2102 \
@@ -69,17 +69,24 @@ fn ask(to: &str) -> String {
     answer
 }
 
+/// Moves this thread into a fresh network namespace.
+// Only unsharing the descriptor table is unsafe, and with it the whole call became deprecated.
+#[allow(deprecated)]
+fn new_namespace() {
+    rustix::thread::unshare(UnshareFlags::NEWNET).expect("root may make a namespace");
+}
+
 /// Runs `test` on a thread in a fresh pod-like namespace: 10.9.0.2 with a peer namespace at 10.9.0.1.
 fn in_pod(test: fn(peer: std::fs::File)) {
     if !rustix::process::geteuid().is_root() {
         return;
     }
     std::thread::spawn(move || {
-        unshare(UnshareFlags::NEWNET).expect("root may make a namespace");
+        new_namespace();
         run("ip link set lo up");
         let pod = std::fs::File::open("/proc/thread-self/ns/net").expect("procfs is mounted");
         let peer = std::thread::spawn(move || {
-            unshare(UnshareFlags::NEWNET).expect("root may make a namespace");
+            new_namespace();
             run("ip link set lo up");
             std::fs::File::open("/proc/thread-self/ns/net").expect("procfs is mounted")
         });
