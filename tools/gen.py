@@ -150,9 +150,11 @@ def stale(wanted: dict[Path, str]) -> list[str]:
         elif path.read_text() != text:
             problems.append(f"{path.relative_to(ROOT)} differs")
     for folder in {path.parent for path in wanted}:
-        for path in sorted(folder.iterdir()):
-            if path.is_file() and path not in wanted:
-                problems.append(f"{path.relative_to(ROOT)} has no source")
+        problems += [
+            f"{path.relative_to(ROOT)} has no source"
+            for path in folder.iterdir()
+            if path.is_file() and path not in wanted
+        ]
     return sorted(problems)
 
 
