@@ -1,1 +1,22 @@
-//! (in progress)
+//! Decisions of the proxy as synchronous functions over values.
+//!
+//! Nothing here owns a socket, reads a clock, draws randomness or logs: callers pass bytes, `now`
+//! and a random source in and carry out what comes back. A test keeps runtimes, TLS and gRPC out
+//! of the dependency tree.
+
+pub mod authorize;
+pub mod backoff;
+pub mod balance;
+pub mod classify;
+pub mod detect;
+pub mod dns;
+pub mod endpoint;
+pub mod failure;
+pub mod identity;
+pub mod labels;
+pub mod meta;
+pub mod outbound;
+pub mod rng;
+pub mod route;
+pub mod server;
+pub mod transport_header;

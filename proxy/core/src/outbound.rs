@@ -1,0 +1,353 @@
+//! Outbound policy of one target.
+
+use crate::endpoint::Endpoint;
+use crate::meta::Meta;
+use crate::rng::Rng;
+use crate::route::{PathMatch, Route};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How load is estimated.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Load {
+    /// Assumed round trip before the first sample.
+    pub default_rtt: Duration,
+    /// Time constant of the decay.
+    pub decay: Duration,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            default_rtt: Duration::from_millis(30),
+            decay: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Where requests may go.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target {
+    /// Balance over what `Destination.Get` says about this `name:port`.
+    Balance {
+        /// The path to ask for.
+        path: String,
+        /// How to weigh endpoints.
+        load: Load,
+    },
+    /// One endpoint.
+    Forward(Box<Endpoint>),
+    /// Nowhere; the text says why.
+    Fail(String),
+}
+
+/// A backend of a route.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backend {
+    /// The object behind it.
+    pub meta: Arc<Meta>,
+    /// Where its requests go.
+    pub target: Target,
+}
+
+/// How a rule spreads requests over its backends.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Distribution {
+    /// No backend at all.
+    Empty,
+    /// The first that is ready.
+    FirstAvailable(Vec<Backend>),
+    /// By weight.
+    RandomAvailable(Vec<(Backend, u32)>),
+}
+
+impl Distribution {
+    /// All backends in order.
+    pub fn backends(&self) -> Vec<&Backend> {
+        match self {
+            Self::Empty => Vec::new(),
+            Self::FirstAvailable(backends) => backends.iter().collect(),
+            Self::RandomAvailable(backends) => {
+                backends.iter().map(|(backend, _)| backend).collect()
+            }
+        }
+    }
+
+    /// Index into [`Self::backends`] of the one to use, given which are ready.
+    ///
+    /// When none is ready the choice is made as if all were, so that the request waits at (and is
+    /// refused by) a backend and not by the distribution.
+    pub fn pick(&self, ready: &dyn Fn(usize) -> bool, rng: &mut Rng) -> Option<usize> {
+        match self {
+            Self::Empty => None,
+            Self::FirstAvailable(backends) => (0..backends.len())
+                .find(|i| ready(*i))
+                .or((!backends.is_empty()).then_some(0)),
+            Self::RandomAvailable(backends) => {
+                let weigh = |only_ready: bool| -> Vec<u64> {
+                    let weight = |(i, (_, w)): (usize, &(Backend, u32))| {
+                        if only_ready && !ready(i) {
+                            0
+                        } else {
+                            u64::from(*w)
+                        }
+                    };
+                    backends.iter().enumerate().map(weight).collect()
+                };
+                let mut weights = weigh(true);
+                if weights.iter().sum::<u64>() == 0 {
+                    weights = weigh(false);
+                }
+                let total: u64 = weights.iter().sum();
+                if total == 0 {
+                    return None;
+                }
+                let mut at = rng.below(usize::try_from(total).unwrap_or(usize::MAX)) as u64;
+                for (i, weight) in weights.iter().enumerate() {
+                    if at < *weight {
+                        return Some(i);
+                    }
+                    at -= weight;
+                }
+                None
+            }
+        }
+    }
+}
+
+/// What a rule of an outbound route demands.
+#[derive(Clone, Debug)]
+pub struct RulePolicy {
+    /// Where its requests go.
+    pub distribution: Distribution,
+    /// Names of filters and options that this version does not apply, for one warning.
+    pub unsupported: Vec<&'static str>,
+}
+
+/// Routes of one protocol.
+pub type Routes = Arc<[Route<RulePolicy>]>;
+
+/// How connections to a target are read.
+#[derive(Clone, Debug)]
+pub enum Protocol {
+    /// Detect HTTP within the time, bytes otherwise.
+    Detect {
+        /// Longest wait for the first bytes.
+        timeout: Duration,
+        /// Routes for HTTP/1.
+        http1: Routes,
+        /// Routes for HTTP/2.
+        http2: Routes,
+        /// Backends for bytes.
+        opaque: Distribution,
+    },
+    /// HTTP/1 without detection.
+    Http1(Routes),
+    /// HTTP/2 without detection.
+    Http2(Routes),
+    /// Bytes.
+    Opaque(Distribution),
+    /// TLS of the application, forwarded as bytes.
+    Tls(Distribution),
+}
+
+/// The policy of a target.
+#[derive(Clone, Debug)]
+pub struct ClientPolicy {
+    /// The parent: Service, EgressNetwork or a default.
+    pub meta: Arc<Meta>,
+    /// How to read connections and where they go.
+    pub protocol: Protocol,
+}
+
+/// A ServiceProfile, as far as it changes where traffic goes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Profile {
+    /// Full name of the service, if any.
+    pub name: Option<String>,
+    /// Whether connections are bytes.
+    pub opaque: bool,
+    /// The endpoint, when the target is a pod.
+    pub endpoint: Option<Endpoint>,
+    /// Weighted targets (`name:port`) that replace the service.
+    pub overrides: Vec<(String, u32)>,
+    /// Whether it has routes; they are not applied by this version.
+    pub routed: bool,
+    /// Parent object, if the control plane named one.
+    pub parent: Option<Meta>,
+}
+
+fn any_route(meta: Arc<Meta>, distribution: Distribution) -> Routes {
+    Arc::new([Route {
+        meta,
+        hosts: Vec::new(),
+        rules: vec![crate::route::Rule {
+            matches: vec![crate::route::Match {
+                path: Some(PathMatch::Prefix("/".into())),
+                ..Default::default()
+            }],
+            policy: RulePolicy {
+                distribution,
+                unsupported: Vec::new(),
+            },
+        }],
+    }])
+}
+
+/// Makes one policy of what the two watches say about an address.
+///
+/// A profile with overrides wins over the policy; without a policy the profile's endpoint or the
+/// original address is used; an opaque profile makes any policy opaque.
+/// Source: linkerd2-proxy linkerd/app/outbound/src/discover.rs (behaviour).
+pub fn combine(
+    addr: SocketAddr,
+    profile: Option<&Profile>,
+    policy: Option<&ClientPolicy>,
+    detect_timeout: Duration,
+) -> ClientPolicy {
+    let synthesized = |meta: Arc<Meta>, distribution: Distribution| {
+        let routes = any_route(meta.clone(), distribution.clone());
+        let protocol = Protocol::Detect {
+            timeout: detect_timeout,
+            http1: routes.clone(),
+            http2: routes,
+            opaque: distribution,
+        };
+        ClientPolicy { meta, protocol }
+    };
+    let mut out = match (profile, policy) {
+        (Some(profile), _) if !profile.overrides.is_empty() => {
+            let meta = Arc::new(
+                profile
+                    .parent
+                    .clone()
+                    .unwrap_or_else(|| Meta::default_named("profile")),
+            );
+            let backend = |(path, weight): &(String, u32)| {
+                let target = Target::Balance {
+                    path: path.clone(),
+                    load: Load::default(),
+                };
+                (
+                    Backend {
+                        meta: meta.clone(),
+                        target,
+                    },
+                    *weight,
+                )
+            };
+            let backends = profile.overrides.iter().map(backend).collect();
+            synthesized(meta.clone(), Distribution::RandomAvailable(backends))
+        }
+        (_, Some(policy)) => policy.clone(),
+        (profile, None) => {
+            let (name, endpoint) = match profile.and_then(|profile| profile.endpoint.clone()) {
+                Some(endpoint) => ("endpoint", endpoint),
+                None => ("fallback", Endpoint::plain(addr)),
+            };
+            let meta = Arc::new(Meta::default_named(name));
+            let backend = Backend {
+                meta: meta.clone(),
+                target: Target::Forward(Box::new(endpoint)),
+            };
+            synthesized(meta, Distribution::FirstAvailable(vec![backend]))
+        }
+    };
+    if profile.is_some_and(|profile| profile.opaque) {
+        let opaque = match &out.protocol {
+            Protocol::Detect { opaque, .. } | Protocol::Opaque(opaque) | Protocol::Tls(opaque) => {
+                Some(opaque.clone())
+            }
+            Protocol::Http1(routes) | Protocol::Http2(routes) => routes
+                .first()
+                .and_then(|route| route.rules.first())
+                .map(|rule| rule.policy.distribution.clone()),
+        };
+        out.protocol = Protocol::Opaque(opaque.unwrap_or(Distribution::Empty));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addr() -> SocketAddr {
+        "10.0.0.1:80".parse().expect("address")
+    }
+
+    fn first_target(policy: &ClientPolicy) -> Target {
+        match &policy.protocol {
+            Protocol::Detect { opaque, .. } | Protocol::Opaque(opaque) | Protocol::Tls(opaque) => {
+                opaque.backends()[0].target.clone()
+            }
+            Protocol::Http1(_) | Protocol::Http2(_) => Target::Fail("http".into()),
+        }
+    }
+
+    #[test]
+    fn unknown_addresses_are_forwarded_as_they_are() {
+        let policy = combine(addr(), None, None, Duration::from_secs(10));
+        assert_eq!(
+            Target::Forward(Box::new(Endpoint::plain(addr()))),
+            first_target(&policy)
+        );
+        assert_eq!("fallback", policy.meta.name);
+    }
+
+    #[test]
+    fn a_profiles_endpoint_is_used_without_policy() {
+        let endpoint = Endpoint {
+            hint: crate::endpoint::Hint::Http2,
+            ..Endpoint::plain(addr())
+        };
+        let profile = Profile {
+            endpoint: Some(endpoint.clone()),
+            opaque: true,
+            ..Profile::default()
+        };
+        let policy = combine(addr(), Some(&profile), None, Duration::from_secs(10));
+        assert_eq!(Target::Forward(Box::new(endpoint)), first_target(&policy));
+        assert!(matches!(policy.protocol, Protocol::Opaque(_)));
+    }
+
+    #[test]
+    fn overrides_win_over_policy() {
+        let base = combine(addr(), None, None, Duration::from_secs(1));
+        let profile = Profile {
+            overrides: vec![("a:80".into(), 1)],
+            ..Profile::default()
+        };
+        let policy = combine(addr(), Some(&profile), Some(&base), Duration::from_secs(1));
+        let expected = Target::Balance {
+            path: "a:80".into(),
+            load: Load::default(),
+        };
+        assert_eq!(expected, first_target(&policy));
+    }
+
+    #[test]
+    fn weights_are_respected_and_unready_backends_skipped() {
+        let backend = |name: &str| Backend {
+            meta: Arc::new(Meta::default_named(name)),
+            target: Target::Fail(name.into()),
+        };
+        let split = Distribution::RandomAvailable(vec![
+            (backend("a"), 3),
+            (backend("b"), 1),
+            (backend("c"), 0),
+        ]);
+        let mut rng = Rng::new(42);
+        let mut hits = [0; 3];
+        for _ in 0..4000 {
+            hits[split.pick(&|_| true, &mut rng).expect("a backend")] += 1;
+        }
+        assert!((2850..3150).contains(&hits[0]) && hits[2] == 0, "{hits:?}");
+        assert_eq!(Some(1), split.pick(&|i| i == 1, &mut rng));
+        let first = Distribution::FirstAvailable(vec![backend("a"), backend("b")]);
+        assert_eq!(Some(1), first.pick(&|i| i == 1, &mut rng));
+        assert_eq!(Some(0), first.pick(&|_| false, &mut rng));
+        assert_eq!(None, Distribution::Empty.pick(&|_| true, &mut rng));
+    }
+}
