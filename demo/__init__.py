@@ -1,0 +1,1 @@
+"""Demo applications: emojivoto and http-echo, as real programs."""

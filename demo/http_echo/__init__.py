@@ -1,0 +1,1 @@
+"""http-echo: answers every request with one text, after hashicorp/http-echo (behaviour)."""
