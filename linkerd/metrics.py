@@ -5,9 +5,11 @@ Names, labels and buckets equal Linkerd's where it has them; our own carry the p
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+disable_created_metrics()  # Linkerd has no `_created` families, and they double the text
 
 
 def registry() -> CollectorRegistry:

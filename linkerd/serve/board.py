@@ -1,0 +1,168 @@
+"""Views that many streams share: computed once, encoded once, sent to each reader as it can take it.
+
+    index ── changed topics ──► Board ── snapshot(key) ──► View ── encode(seen, now) ──► streams
+                                 coalesces for a moment      bytes shared by all readers
+
+A stream's only state is the snapshot it saw last, so a slow reader holds no queue: it gets the
+difference between what it has and what is true now, and steps in between are never sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+S = TypeVar("S")
+
+Topic = Hashable
+
+COALESCE_S = 0.02
+"""Changes that follow each other closer than this are sent together; the first one at once."""
+
+_ENCODED_MAX = 16
+
+
+class _View(Generic[S]):
+    """One key's current snapshot; exists while it has readers."""
+
+    __slots__ = ("changed", "encoded", "readers", "snapshot", "topics", "version")
+
+    def __init__(self, snapshot: S, topics: frozenset[Topic]) -> None:
+        self.snapshot = snapshot
+        self.topics = topics
+        self.version = 1
+        self.readers = 0
+        self.changed = asyncio.Event()
+        self.encoded: dict[int, Sequence[bytes]] = {}
+
+
+class Board(Generic[K, S]):
+    """All views of one method.
+
+    Args:
+        snapshot: Key → (value now, topics it was made from). Values are immutable and comparable.
+        encode: (what the reader saw, None at first; what is true now) → messages to send, in
+            order. Must be pure: its result is shared.
+        over: Value → whether a stream ends after it was sent.
+    """
+
+    def __init__(
+        self,
+        snapshot: Callable[[K], tuple[S, Iterable[Topic]]],
+        encode: Callable[[S | None, S], Sequence[bytes]],
+        *,
+        over: Callable[[S], bool] = lambda _: False,
+    ) -> None:
+        self._snapshot = snapshot
+        self._encode = encode
+        self._over = over
+        self._views: dict[K, _View[S]] = {}
+        self._by_topic: dict[Topic, set[K]] = {}
+        self._dirty: set[K] = set()
+        self._flushed_s = 0.0
+        self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
+
+    @property
+    def views(self) -> int:
+        """How many keys have readers."""
+        return len(self._views)
+
+    @property
+    def readers(self) -> int:
+        """How many streams are open."""
+        return sum(view.readers for view in self._views.values())
+
+    def changed(self, topics: Iterable[Topic]) -> None:
+        """Notes that what `topics` stand for changed; streams hear of it within `COALESCE_S`."""
+        for topic in topics:
+            self._dirty |= self._by_topic.get(topic, set())
+        if self._dirty and self._timer is None:
+            loop = asyncio.get_running_loop()
+            wait_s = self._flushed_s + COALESCE_S - loop.time()
+            if wait_s > 0:
+                self._timer = loop.call_later(wait_s, self._flush)
+            else:
+                self._timer = loop.call_soon(self._flush)
+
+    async def stream(self, key: K) -> AsyncIterator[bytes]:
+        """Yields the messages of one reader, the first at once."""
+        view = self._open(key)
+        try:
+            seen: S | None = None
+            seen_version = 0
+            while True:
+                changed, now = view.changed, view.snapshot
+                version = view.version
+                for message in self._messages(view, seen, seen_version):
+                    yield message
+                if self._over(now):
+                    return
+                seen, seen_version = now, version
+                await changed.wait()
+        finally:
+            self._close(key, view)
+
+    def current(self, key: K) -> Sequence[bytes]:
+        """Returns what a new reader would get first."""
+        view = self._views.get(key)
+        value = self._snapshot(key)[0] if view is None else view.snapshot
+        return self._encode(None, value)
+
+    def _open(self, key: K) -> _View[S]:
+        view = self._views.get(key)
+        if view is None:
+            value, topics = self._snapshot(key)
+            view = self._views[key] = _View(value, frozenset(topics))
+            for topic in view.topics:
+                self._by_topic.setdefault(topic, set()).add(key)
+        view.readers += 1
+        return view
+
+    def _close(self, key: K, view: _View[S]) -> None:
+        view.readers -= 1
+        if view.readers == 0:
+            self._views.pop(key, None)
+            self._dirty.discard(key)
+            self._forget(key, view.topics)
+
+    def _forget(self, key: K, topics: Iterable[Topic]) -> None:
+        for topic in topics:
+            keys = self._by_topic.get(topic)
+            if keys is not None:
+                keys.discard(key)
+                if not keys:
+                    del self._by_topic[topic]
+
+    def _messages(self, view: _View[S], seen: S | None, version: int) -> Sequence[bytes]:
+        messages = view.encoded.get(version)
+        if messages is None:
+            messages = self._encode(seen, view.snapshot)
+            if len(view.encoded) < _ENCODED_MAX:
+                view.encoded[version] = messages
+        return messages
+
+    def _flush(self) -> None:
+        self._timer = None
+        self._flushed_s = asyncio.get_running_loop().time()
+        dirty, self._dirty = self._dirty, set()
+        for key in dirty:
+            view = self._views.get(key)
+            if view is None:
+                continue
+            value, topics = self._snapshot(key)
+            self._retopic(key, view, frozenset(topics))
+            if value != view.snapshot:
+                view.snapshot = value
+                view.version += 1
+                view.encoded.clear()
+                changed, view.changed = view.changed, asyncio.Event()
+                changed.set()
+
+    def _retopic(self, key: K, view: _View[S], topics: frozenset[Topic]) -> None:
+        if topics != view.topics:
+            self._forget(key, view.topics - topics)
+            for topic in topics - view.topics:
+                self._by_topic.setdefault(topic, set()).add(key)
+            view.topics = topics
