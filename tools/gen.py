@@ -43,7 +43,6 @@ UNITS = (
         rust="proxy/api/src/gen",
         not_rust=("viz.proto", "viz_net.proto", "viz_tap.proto"),
     ),
-    Unit("demo/emojivoto/proto", "demo.emojivoto.gen"),
     Unit("demo/emojivoto", "demo.emojivoto.gen"),
 )
 
