@@ -42,6 +42,8 @@ generated! {
     transport_header,
 }
 
+pub mod convert;
+
 #[cfg(test)]
 mod tests {
     use prost::Message;
