@@ -8,6 +8,7 @@
     ├── WireError           a peer sent something that its protocol does not allow
     ├── PkiError            a key, certificate or CSR cannot be used
     ├── RenderError         a chart or a manifest cannot be rendered or read
+    ├── MetricsError        Prometheus or the metrics API refused or is out of reach
     ├── LocalError          the embedded cluster cannot do what was asked
     └── CheckFailed         a check found the mesh not as it should be
 
@@ -114,6 +115,12 @@ class PkiError(LinkerdError):
 
 class RenderError(LinkerdError):
     """A chart or a manifest cannot be rendered or read."""
+
+
+class MetricsError(LinkerdError):
+    """Prometheus or the metrics API refused a query or is out of reach."""
+
+    grpc_status = 2
 
 
 class LocalError(LinkerdError):
