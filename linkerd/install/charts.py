@@ -53,19 +53,21 @@ def chart_values(chart_dir: Path, file: str = "values.yaml") -> dict[str, Any]:
     return values
 
 
-def merge_values(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merge_values(
+    base: Mapping[str, Any], over: Mapping[str, Any], *, keep_null: bool = False
+) -> dict[str, Any]:
     """Returns `base` with `over` laid on top, maps merged key by key, everything else replaced.
 
-    A null in `over` removes the key, as in Helm.
+    A null in `over` removes the key, as in Helm; `keep_null` leaves it for a later merge.
     Source: helm/helm pkg/chart/common/util (coalescing of values).
     """
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
-        if value is None:
+        if value is None and not keep_null:
             merged.pop(key, None)
         elif isinstance(value, Mapping) and isinstance(below, Mapping):
-            merged[key] = merge_values(below, value)
+            merged[key] = merge_values(below, value, keep_null=keep_null)
         else:
             merged[key] = value
     return merged
