@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -29,7 +29,9 @@ class Parser(argparse.ArgumentParser):
         """Returns description, usage, flags of the command, flags of all commands."""
         formatter = self._get_formatter()
         formatter.add_text(self.description)
-        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups, "Usage:\n  ")
+        formatter.add_usage(
+            self.usage, self._actions, self._mutually_exclusive_groups, "Usage:\n  "
+        )
         for group in self._action_groups:
             formatter.start_section(group.title)
             formatter.add_arguments(group._group_actions)
@@ -67,12 +69,10 @@ def help_text(path: tuple[str, ...], module: ModuleType) -> str:
     prog = " ".join(("linkerd", *path))
     names = _tree.children(path)
     width = max(map(len, names)) + 2
-    listing = "".join(
-        f"  {name:{width}}{_tree.load((*path, name)).SUMMARY}\n" for name in names
-    )
+    listing = "".join(f"  {name:{width}}{_tree.load((*path, name)).SUMMARY}\n" for name in names)
     return (
         f"{module.SUMMARY}\n\nUsage:\n  {prog} [command]\n\nAvailable Commands:\n{listing}\n"
-        f"{_flags_only()}\nUse \"{prog} [command] --help\" for more information about a command.\n"
+        f'{_flags_only()}\nUse "{prog} [command] --help" for more information about a command.\n'
     )
 
 
@@ -163,7 +163,7 @@ def _add_globals(parser: argparse.ArgumentParser) -> None:
     add("--verbose", action="store_true", help="log what happens to stderr")
 
 
-_ARGPARSE_TO_COBRA = (
+_ARGPARSE_TO_COBRA: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"argument (?P<flag>\S+): expected (one|at least one) argument"),
      lambda m: f"flag needs an argument: {m['flag'].split('/')[-1]}"),
     (re.compile(r"argument (?P<flag>\S+): invalid choice: (?P<value>.*) \(choose from (?P<all>.*)\)"),

@@ -16,8 +16,23 @@ _ROOT = os.path.dirname(__file__)
 
 # Flags that take no value: the word after them can be a command.
 _SWITCHES = frozenset(
-    "-A -h --all-namespaces --client --crds --force --ha --help --ignore-cluster --pre --proxy "
-    "--short --unmeshed --verbose --version".split()
+    [
+        "-A",
+        "-h",
+        "--all-namespaces",
+        "--client",
+        "--crds",
+        "--force",
+        "--ha",
+        "--help",
+        "--ignore-cluster",
+        "--pre",
+        "--proxy",
+        "--short",
+        "--unmeshed",
+        "--verbose",
+        "--version",
+    ]
 )
 
 # Spellings of other releases → the words that mean the same here; True: say so on stderr.
@@ -149,8 +164,18 @@ def _takes_next(flag: str, following: str, path: tuple[str, ...]) -> bool:
 
 
 _VALUE_FLAGS = frozenset(
-    "--api-addr --as --as-group --cni-namespace --context --kubeconfig --linkerd-namespace "
-    "--namespace --output --viz-namespace".split()
+    [
+        "--api-addr",
+        "--as",
+        "--as-group",
+        "--cni-namespace",
+        "--context",
+        "--kubeconfig",
+        "--linkerd-namespace",
+        "--namespace",
+        "--output",
+        "--viz-namespace",
+    ]
 )
 
 

@@ -1,0 +1,211 @@
+"""What the probes know of a cluster: the client, the mesh's names, and how pods are judged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from linkerd.check.engine import failed
+from linkerd.errors import CheckFailed, KubeError, NotFound
+from linkerd.kube.client import KubeClient
+from linkerd.kube.resources import CONFIG_MAPS, PODS, Resource
+
+Object = dict[str, Any]
+
+CONTROL_PLANE_NS = "linkerd.io/control-plane-ns"
+COMPONENT = "linkerd.io/control-plane-component"
+PROXY = "linkerd-proxy"
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """One mesh in one cluster, as the command line names it.
+
+    `data_namespace` empty means all namespaces; `version` is the CLI's own; `expected_version`
+    empty means that nobody said what the latest is.
+    """
+
+    kube: KubeClient
+    namespace: str
+    data_namespace: str = ""
+    version: str = ""
+    expected_version: str = ""
+
+    async def config(self) -> Object:
+        """Returns the values in ConfigMap linkerd-config.
+
+        Raises:
+            CheckFailed: it is missing or broken.
+        """
+        import yaml
+
+        try:
+            body = await self.kube.get(CONFIG_MAPS, "linkerd-config", self.namespace)
+        except NotFound:
+            raise CheckFailed('configmaps "linkerd-config" not found') from None
+        try:
+            values = yaml.safe_load((body.get("data") or {}).get("values") or "")
+        except yaml.YAMLError as error:
+            raise CheckFailed(f"linkerd-config cannot be read: {error}") from None
+        if not isinstance(values, dict):
+            raise CheckFailed("linkerd-config has no values")
+        return values
+
+    async def control_plane_pods(self) -> list[Object]:
+        """Returns the pods of the control plane."""
+        return await self.kube.list(PODS, self.namespace, label_selector=COMPONENT)
+
+    async def data_plane_pods(self) -> list[Object]:
+        """Returns the meshed pods outside the control plane that are not finished."""
+        selector = f"{CONTROL_PLANE_NS}={self.namespace}"
+        pods = await self.kube.list(PODS, self.data_namespace or None, label_selector=selector)
+        return [pod for pod in pods if COMPONENT not in labels_of(pod) and phase(pod) in _ALIVE]
+
+    async def require(self, resource: Resource, names: Iterable[str], namespace: str = "") -> None:
+        """Raises CheckFailed naming those of `names` that do not exist."""
+        missing = []
+        for name in names:
+            try:
+                await self.kube.get(resource, name, namespace or None)
+            except NotFound:
+                missing.append(name)
+        if missing:
+            raise CheckFailed(f"missing {resource.kind}s: {', '.join(missing)}")
+
+
+_ALIVE = ("Pending", "Running", "Unknown", "")
+
+
+def labels_of(body: Object) -> dict[str, str]:
+    """Returns an object's labels."""
+    return body["metadata"].get("labels") or {}
+
+
+def annotations_of(body: Object) -> dict[str, str]:
+    """Returns an object's annotations."""
+    return body["metadata"].get("annotations") or {}
+
+
+def phase(pod: Object) -> str:
+    """Returns a pod's phase."""
+    return (pod.get("status") or {}).get("phase") or ""
+
+
+def containers(pod: Object) -> list[Object]:
+    """Returns a pod's containers, native sidecars first."""
+    spec = pod["spec"]
+    sidecars = [c for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"]
+    return [*sidecars, *(spec.get("containers") or ())]
+
+
+def proxy_container(pod: Object) -> Object | None:
+    """Returns a pod's proxy container."""
+    return next((c for c in containers(pod) if c["name"] == PROXY), None)
+
+
+def proxy_env(pod: Object, name: str) -> str:
+    """Returns a literal variable of a pod's proxy, "" when there is none."""
+    container = proxy_container(pod) or {}
+    found = (e.get("value") for e in container.get("env") or () if e["name"] == name)
+    return next((value for value in found if value), "")
+
+
+def proxy_version(pod: Object) -> str:
+    """Returns the tag of a pod's proxy image, "" for a digest."""
+    image = (proxy_container(pod) or {}).get("image", "")
+    return "" if "@" in image else image.rpartition(":")[2] if ":" in image else ""
+
+
+def container_statuses(pod: Object) -> dict[str, Object]:
+    """Returns the status of each container and sidecar, by name."""
+    status = pod.get("status") or {}
+    running = [
+        *(status.get("initContainerStatuses") or ()),
+        *(status.get("containerStatuses") or ()),
+    ]
+    wanted = {container["name"] for container in containers(pod)}
+    return {entry["name"]: entry for entry in running if entry["name"] in wanted}
+
+
+def is_ready(pod: Object) -> bool:
+    """Returns whether every container of a running pod is ready."""
+    statuses = container_statuses(pod)
+    names = (container["name"] for container in containers(pod))
+    return phase(pod) == "Running" and all(statuses.get(n, {}).get("ready") for n in names)
+
+
+def full_name(body: Object) -> str:
+    """Returns `namespace/name`."""
+    metadata = body["metadata"]
+    return f"{metadata.get('namespace', '')}/{metadata['name']}"
+
+
+def require_components(pods: list[Object], names: Iterable[str]) -> None:
+    """Raises CheckFailed unless each component has a ready pod.
+
+    Source: linkerd2 pkg/healthcheck/healthcheck.go validateControlPlanePods (behaviour, texts).
+    """
+    for name in names:
+        own = [pod for pod in pods if labels_of(pod).get(COMPONENT) == name]
+        if not own:
+            raise CheckFailed(f'No running pods for "linkerd-{name}"')
+        if any(is_ready(pod) for pod in own):
+            continue
+        if all(phase(pod) != "Running" for pod in own):
+            raise CheckFailed(f'No running pods for "linkerd-{name}"')
+        for pod in own:
+            require_ready([pod])
+
+
+def require_ready(pods: Iterable[Object]) -> None:
+    """Raises CheckFailed naming the first container that is not ready."""
+    for pod in pods:
+        name, status = pod["metadata"]["name"], phase(pod)
+        if status in ("Succeeded", "Failed"):
+            continue
+        if status != "Running":
+            raise CheckFailed(f'pod "{name}" status is {status or "Unknown"}')
+        statuses = container_statuses(pod)
+        for container in containers(pod):
+            if not statuses.get(container["name"], {}).get("ready"):
+                raise CheckFailed(f"pod/{name} container {container['name']} is not ready")
+
+
+def require_proxies(pods: Iterable[Object]) -> None:
+    """Raises CheckFailed naming the first pod whose proxy is not ready."""
+    for pod in pods:
+        if phase(pod) != "Running":
+            raise CheckFailed(f'pod "{pod["metadata"]["name"]}" status is {phase(pod)}')
+        if not container_statuses(pod).get(PROXY, {}).get("ready"):
+            raise CheckFailed(
+                f'container "{PROXY}" in pod "{pod["metadata"]["name"]}" is not ready'
+            )
+
+
+def require_same_version(pods: Iterable[Object], version: str, first: str) -> None:
+    """Raises CheckFailed with a bullet for each pod whose proxy has another version."""
+    others = [
+        f"{pod['metadata']['name']} ({proxy_version(pod)})"
+        for pod in pods
+        if proxy_version(pod) not in (version, "")
+    ]
+    if others:
+        raise failed(first, others)
+
+
+async def version_of(kube: KubeClient) -> tuple[int, ...]:
+    """Returns the API server's version.
+
+    Raises:
+        CheckFailed: it does not answer, or not with a version.
+    """
+    try:
+        answer = await kube.request("GET", "/version")
+        text = str(answer["gitVersion"])
+        return tuple(int(part) for part in text.lstrip("v").split("-")[0].split("+")[0].split("."))
+    except (ValueError, KeyError, TypeError):
+        raise CheckFailed(f"cannot read the API server's version: {json.dumps(answer)}") from None
+    except KubeError as error:
+        raise CheckFailed(error.message) from None
