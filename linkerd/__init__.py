@@ -2,5 +2,5 @@
 
 __version__ = "0.1.0"
 
-#: What `linkerd version` prints and images are tagged with: Linkerd's `<channel>-<version>`.
-VERSION = f"edge-{__version__}"
+#: What `linkerd version` prints and images are tagged with.
+VERSION = f"v{__version__}"

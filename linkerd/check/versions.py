@@ -52,11 +52,12 @@ def require_current(version: str, expected: str) -> None:
     require_asked(expected)
     if version == expected:
         return
-    channel, wanted_channel = version.partition("-")[0], expected.partition("-")[0]
+    channel, _, running = version.rpartition("-")
+    wanted_channel, _, latest = expected.rpartition("-")
     if channel != wanted_channel:
         raise CheckFailed(f"mismatched channels: running {version} but retrieved {expected}")
-    running, latest = version.partition("-")[2], expected.partition("-")[2]
-    raise CheckFailed(f"is running version {running} but the latest {channel} version is {latest}")
+    latest_of = f"{channel} version" if channel else "version"
+    raise CheckFailed(f"is running version {running} but the latest {latest_of} is {latest}")
 
 
 async def _server_version(mesh: Mesh) -> str:

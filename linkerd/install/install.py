@@ -12,14 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from linkerd import __version__
+from linkerd import VERSION
 from linkerd.errors import PkiError, UsageError
 from linkerd.inject import manifest
 from linkerd.install import charts
 from linkerd.pki import issue, trust
-
-VERSION = f"v{__version__}"
-"""The tag of our images and the version that `linkerd version` prints."""
 
 ORDER = (
     "identity-rbac.yaml",
