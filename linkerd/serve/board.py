@@ -63,6 +63,7 @@ class Board(Generic[K, S]):
         self._dirty: set[K] = set()
         self._flushed_s = 0.0
         self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
+        self._closed = False
 
     @property
     def views(self) -> int:
@@ -97,10 +98,12 @@ class Board(Generic[K, S]):
                 version = view.version
                 for message in self._messages(view, seen, seen_version):
                     yield message
-                if self._over(now):
+                if self._closed or self._over(now):
                     return
                 seen, seen_version = now, version
                 await changed.wait()
+                if self._closed:
+                    return
         finally:
             self._close(key, view)
 
@@ -109,6 +112,12 @@ class Board(Generic[K, S]):
         view = self._views.get(key)
         value = self._snapshot(key)[0] if view is None else view.snapshot
         return self._encode(None, value)
+
+    def close(self) -> None:
+        """Ends all streams, so that their clients go elsewhere."""
+        self._closed = True
+        for view in self._views.values():
+            view.changed.set()
 
     def _open(self, key: K) -> _View[S]:
         view = self._views.get(key)
