@@ -389,9 +389,12 @@ class KubeClient:
         body: Any = None,
         *,
         content_type: str = "application/json",
+        accept: str = "application/json",
         timeout_s: float = 30.0,
     ) -> Any:
         """Makes one request of the API; for paths that no method covers (`/version`, `/apis/…`).
+
+        `accept` asks for another form of the answer, such as a table.
 
         Returns:
             The decoded JSON; text when the answer is not JSON.
@@ -399,7 +402,7 @@ class KubeClient:
         Raises:
             KubeError: the server refused or is out of reach.
         """
-        response = await self._send(method, path, params, body, content_type, timeout_s)
+        response = await self._send(method, path, params, body, content_type, timeout_s, accept)
         if response.headers.get("content-type", "").startswith("application/json"):
             try:
                 return msgspec.json.decode(response.body)
@@ -423,12 +426,13 @@ class KubeClient:
         body: Any,
         content_type: str,
         timeout_s: float,
+        accept: str = "application/json",
     ) -> Response:
         data = b"" if body is None else msgspec.json.encode(body)
         target = path + _query(params)
         for attempt in range(2):
             headers = await self._headers()
-            headers["Accept"] = "application/json"
+            headers["Accept"] = accept
             if data:
                 headers["Content-Type"] = content_type
             response = await self._http.request(method, target, headers, data, timeout_s=timeout_s)

@@ -1,0 +1,156 @@
+"""List the images that the local cluster can run: each name stands for a local command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from typing import TYPE_CHECKING, Any
+
+from linkerd.errors import LocalError
+
+if TYPE_CHECKING:
+    from linkerd.local.paths import Paths
+
+SUMMARY = "List the images that the local cluster can run"
+
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#: Images of tutorials that are nothing but a system with a shell.
+_SYSTEMS = ("alpine", "busybox", "debian", "ubuntu")
+#: Programs that a manifest starts by name, as the originals' images have them: name → demo words.
+PROGRAMS = {
+    "emojivoto-emoji-svc": "emojivoto emoji-svc",
+    "emojivoto-vote-bot": "emojivoto vote-bot",
+    "emojivoto-voting-svc": "emojivoto voting-svc",
+    "emojivoto-web": "emojivoto web",
+    "http-echo": "http_echo",
+}
+_EMOJIVOTO = ("docker.l5d.io/buoyantio", "ghcr.io/buoyantio", "buoyantio")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declares the flags."""
+    from linkerd.cli.local._cluster import add_flags
+
+    add_flags(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints a line per image: its name and its command."""
+    from linkerd.cli.local._cluster import paths
+
+    files = paths(args)
+    entries = {**table(files), **stored(files)}
+    width = max(len(name) for name in entries)
+    print(f"{'IMAGE':{width}}   COMMAND")
+    for name, entry in sorted(entries.items()):
+        words = [*(entry.get("entrypoint") or ()), *(entry.get("cmd") or ())]
+        print(f"{name:{width}}   {shlex.join(words)}")
+    return 0
+
+
+def table(paths: Paths) -> dict[str, Any]:
+    """Returns our own images and the demos': name → entrypoint, cmd, env, user.
+
+    Args:
+        paths: Of the cluster; programs that pods start by name lie in `<state>/bin`.
+    """
+    environment = _environment(paths)
+    python = [sys.executable, "-m"]
+
+    def entry(*entrypoint: str, cmd: tuple[str, ...] = ()) -> dict[str, Any]:
+        return {
+            "entrypoint": list(entrypoint),
+            "cmd": list(cmd),
+            "env": environment,
+            "user": None,
+        }
+
+    proxy = proxy_binary()
+    daemons = [*python, "linkerd.daemons"]
+    images = {
+        "cr.l5d.io/linkerd/controller": entry(*daemons),
+        "cr.l5d.io/linkerd/policy-controller": entry(*daemons, "policy"),
+        "cr.l5d.io/linkerd/proxy": entry(proxy),
+        "cr.l5d.io/linkerd/proxy-init": entry(proxy, "init"),
+        "prom/prometheus": entry(_find("prometheus", "/usr/bin/prometheus")),
+        "hashicorp/http-echo": entry(*python, "linkerd._demo.http_echo"),
+        "curlimages/curl": entry(_find("curl", "/usr/bin/curl")),
+    }
+    for daemon in ("metrics-api", "tap", "web"):
+        images[f"cr.l5d.io/linkerd/{daemon}"] = entry(*daemons, daemon)
+    for registry in _EMOJIVOTO:
+        for program in ("web", "emoji-svc", "voting-svc"):
+            name = f"{registry}/emojivoto-{program}"
+            images[name] = entry(*python, "linkerd._demo.emojivoto", program)
+    for system in _SYSTEMS:
+        images[system] = entry(cmd=("/bin/sh",))
+    return images
+
+
+def stored(paths: Paths) -> dict[str, Any]:
+    """Returns the cluster's table as it is on disk; empty before its first start.
+
+    Raises:
+        LocalError: the file cannot be read.
+    """
+    try:
+        found: dict[str, Any] = json.loads(paths.images_table.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise LocalError(f"cannot read {paths.images_table}: {error}") from None
+    return found
+
+
+def own_and_users(paths: Paths) -> dict[str, Any]:
+    """Returns the table for a start: what the user added, and ours as they are now."""
+    return {**stored(paths), **table(paths)}
+
+
+def write_programs(paths: Paths) -> None:
+    """Writes the programs that manifests start by name into `<state>/bin`."""
+    folder = paths.state / "bin"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, words in PROGRAMS.items():
+        module, *rest = words.split()
+        command = shlex.join([sys.executable, "-m", f"linkerd._demo.{module}", *rest])
+        file = folder / name
+        file.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        file.chmod(0o755)
+
+
+def proxy_binary() -> str:
+    """Returns the path of `linkerd-proxy`: beside this Python, else on PATH.
+
+    Raises:
+        LocalError: it is in neither place.
+    """
+    beside = os.path.join(os.path.dirname(sys.executable), "linkerd-proxy")
+    found = beside if os.access(beside, os.X_OK) else _find("linkerd-proxy", "")
+    if not found:
+        raise LocalError(
+            f"linkerd-proxy is neither at {beside} nor on PATH",
+            hint="`make build` builds it; `pip install .` installs it",
+        )
+    return found
+
+
+def _find(program: str, default: str) -> str:
+    import shutil
+
+    return shutil.which(program) or default
+
+
+def _environment(paths: Paths) -> dict[str, str]:
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
+    binaries = os.path.dirname(sys.executable)
+    return {
+        "PATH": f"{paths.state / 'bin'}:{binaries}:{_SYSTEM_PATH}",
+        "PYTHONPATH": root,
+        "PYTHONUNBUFFERED": "1",
+        # One arena keeps a pod of many threads small.
+        "MALLOC_ARENA_MAX": "2",
+    }

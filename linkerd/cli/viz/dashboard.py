@@ -1,0 +1,97 @@
+"""Open the Linkerd dashboard in a web browser; runs until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from linkerd.cli import _args
+from linkerd.errors import CheckFailed, UsageError
+
+if TYPE_CHECKING:
+    from linkerd.kube.client import KubeClient
+
+SUMMARY = "Open the Linkerd dashboard in a web browser"
+_PORT = 8084
+_RETRY_S = 1.0
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declares the flags."""
+    from linkerd.cli.viz._flags import add_flags
+
+    parser.add_argument("--address", default="localhost", help="local address (default localhost)")
+    parser.add_argument(
+        "-p", "--port", type=int, default=50750, help="local port, 0 for any (default 50750)"
+    )
+    parser.add_argument(
+        "--show", choices=["linkerd", "grafana", "url"], default="linkerd", metavar="WHAT",
+        help="what to open in a browser: linkerd, grafana or url for nothing (default linkerd)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--wait", type=_args.duration, default=300.0, metavar="TIME",
+        help="how long to wait for the dashboard to run (default 5m0s)",
+    )  # fmt: skip
+    add_flags(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Forwards a local port to the dashboard and prints its address."""
+    if not 0 <= args.port <= 65535:
+        raise UsageError(f"port must be greater than or equal to zero, was {args.port}")
+    from linkerd.cli import _connect
+
+    return _connect.run(_connect.config(args), lambda kube: _serve(kube, args))
+
+
+async def _serve(kube: KubeClient, args: argparse.Namespace) -> int:
+    import asyncio
+
+    from linkerd.cli.viz import _extension
+    from linkerd.kube import streams
+
+    namespace = await _extension.namespace(kube, args)
+    pod = await _wait_for_pod(kube, namespace, args.wait)
+    forwarding = streams.port_forward(
+        kube, pod, namespace, _PORT, host=args.address, local_port=args.port
+    )
+    try:
+        async with forwarding as (_, port):
+            url = f"http://{args.address}:{port}"
+            print(f"Linkerd dashboard available at:\n{url}")
+            print(f"Grafana dashboard available at:\n{url}/grafana", flush=True)
+            if args.show != "url":
+                _open(url if args.show == "linkerd" else f"{url}/grafana")
+            await asyncio.Event().wait()
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {args.address}:{args.port}: {error.strerror}",
+            hint="-p 0 takes any free port",
+        ) from None
+    return 0
+
+
+async def _wait_for_pod(kube: KubeClient, namespace: str, wait_s: float) -> str:
+    import asyncio
+
+    from linkerd.cli.viz import _extension
+
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + wait_s
+    while True:
+        try:
+            return await _extension.running_pod(kube, namespace, "web")
+        except CheckFailed:
+            if loop.time() >= deadline:
+                raise
+        await asyncio.sleep(_RETRY_S)
+
+
+def _open(url: str) -> None:
+    import webbrowser
+
+    print("Opening Linkerd dashboard in the default browser")
+    if not webbrowser.open(url):
+        print("Failed to open Linkerd dashboard automatically", file=sys.stderr)
+        print(f"Visit {url} in your browser to view the dashboard", file=sys.stderr)
