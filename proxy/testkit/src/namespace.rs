@@ -136,7 +136,7 @@ impl Namespace {
         self.spawn(move || runtime().block_on(work));
     }
 
-    /// Records every frame that passes this namespace's interfaces from now on.
+    /// Records every frame that passes this namespace's interfaces from now on, except its loopback.
     pub fn capture(&self) -> Capture {
         let bytes = Arc::new(Mutex::new(Vec::new()));
         let sink = bytes.clone();
@@ -149,8 +149,10 @@ impl Namespace {
         std::thread::spawn(move || {
             let mut frame = vec![0; 1 << 16];
             while let Ok((_, length)) = recv(&descriptor, &mut frame[..], RecvFlags::empty()) {
+                // A packet socket sees every interface; frames on lo have no hardware addresses.
+                let on_loopback = frame[..12].iter().all(|&byte| byte == 0);
                 let mut bytes = sink.lock().expect("readers do not panic");
-                if bytes.len() < CAPTURE_BYTES_MAX {
+                if !on_loopback && bytes.len() < CAPTURE_BYTES_MAX {
                     bytes.extend_from_slice(&frame[..length]);
                 }
             }

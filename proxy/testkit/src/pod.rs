@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
@@ -18,6 +19,8 @@ use crate::namespace::Namespace;
 pub const PROXY_UID: u32 = 2102;
 const CONTROL: &str = "127.0.0.1:8086";
 const ADMIN: &str = "127.0.0.1:4191";
+/// Numbers the pods of this process, for the names of their folders.
+static PODS: AtomicU32 = AtomicU32::new(0);
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
 /// How a proxy is started.
@@ -64,8 +67,8 @@ impl Pod {
             linkerd_proxy_intercept::main(flags.split_whitespace().map(str::to_owned))
         });
         assert_eq!(ExitCode::SUCCESS, code, "redirect rules of {name}");
-        let folder =
-            std::env::temp_dir().join(format!("pod-{}-{name}-{}", std::process::id(), proxy.ip));
+        let number = PODS.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("pod-{}-{number}", std::process::id()));
         write_identity(&folder, proxy.identity).expect("the temporary folder is writable");
         let mut command = Command::new(proxy.binary);
         command
