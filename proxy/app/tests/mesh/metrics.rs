@@ -1,0 +1,132 @@
+//! Names and labels of the golden metrics, as dashboards and `linkerd viz` query them.
+//!
+//! Source: linkerd/linkerd2-proxy linkerd/app/core/src/metrics.rs and linkerd/app/core/src/transport/labels.rs (label sets).
+
+use std::collections::BTreeMap;
+
+use http::{StatusCode, Version};
+use linkerd_proxy_testkit::echo::Kind;
+use linkerd_proxy_testkit::world::Server;
+
+use crate::fixture::*;
+
+type Labels = BTreeMap<String, String>;
+
+/// Every sample of a family: labels and value.
+fn samples(page: &str, family: &str) -> Vec<(Labels, f64)> {
+    page.lines()
+        .filter_map(|line| line.strip_prefix(family)?.strip_prefix('{'))
+        .filter_map(|rest| rest.rsplit_once("} "))
+        .map(|(labels, value)| (parse(labels), value.parse().expect("a number")))
+        .collect()
+}
+
+fn parse(labels: &str) -> Labels {
+    let mut out = Labels::new();
+    let mut rest = labels;
+    while let Some((key, tail)) = rest.split_once("=\"") {
+        let (value, tail) = tail.split_once('"').expect("values are quoted and hold no quotes here");
+        out.insert(key.trim_start_matches(',').to_owned(), value.to_owned());
+        rest = tail;
+    }
+    out
+}
+
+fn labels(pairs: &[(&str, &str)]) -> Labels {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn expect(page: &str, family: &str, expected: &Labels, value: f64) {
+    let all = samples(page, family);
+    let found = all.iter().find(|(labels, _)| labels == expected);
+    let Some((_, found)) = found else {
+        panic!("{family} has no {expected:#?}\nbut:\n{all:#?}");
+    };
+    assert!((found - value).abs() < 0.5, "{family}: expected {value}, found {found}");
+}
+
+fn with(base: &Labels, pairs: &[(&str, &str)]) -> Labels {
+    let mut out = base.clone();
+    out.extend(labels(pairs));
+    out
+}
+
+#[test]
+fn golden_metrics_carry_linkerds_names_and_labels() {
+    let Some(mesh) = Mesh::start(world().server(Server::new(PORT, "web"))) else { return };
+    mesh.server.serve(PORT, Kind::Http);
+    // Until the policy has come, requests count under the default server.
+    eventually("the server's policy is known", || {
+        mesh.send(From::Meshed, SERVICE, get(Version::HTTP_11, "/warm-up"));
+        mesh.server.metrics().contains("srv_name=\"web\"")
+    });
+    let count = |page: &str, family: &str, expected: &Labels| {
+        let all = samples(page, family);
+        all.iter().find(|(labels, _)| labels == expected).map_or(0.0, |(_, value)| *value)
+    };
+    let (target, srv) = (
+        [("target_addr", POD), ("target_ip", SERVER_IP), ("target_port", "8080")],
+        [("srv_group", "policy.linkerd.io"), ("srv_kind", "server"), ("srv_name", "web"), ("srv_port", "8080")],
+    );
+    let policy = [
+        ("route_group", ""),
+        ("route_kind", "default"),
+        ("route_name", "default"),
+        ("authz_group", "policy.linkerd.io"),
+        ("authz_kind", "authorizationpolicy"),
+        ("authz_name", "web"),
+    ];
+    let tls = [("tls", "true"), ("client_id", CLIENT_ID)];
+    let inbound = labels(&[&[("direction", "inbound")][..], &target, &tls, &srv, &policy].concat());
+    let outbound = labels(
+        &[
+            &[("direction", "outbound"), ("authority", AUTHORITY)][..],
+            &target,
+            &[("tls", "true"), ("server_id", SERVER_ID)],
+            &[("dst_namespace", "shop"), ("dst_service", "web"), ("dst_pod", "web-1"), ("dst_deployment", "web")],
+        ]
+        .concat(),
+    );
+    let classes: [(&str, Labels, f64); 3] = [
+        ("/", labels(&[("status_code", "200"), ("classification", "success"), ("grpc_status", ""), ("error", "")]), 2.0),
+        ("/status/500", labels(&[("status_code", "500"), ("classification", "failure"), ("grpc_status", ""), ("error", "")]), 1.0),
+        ("grpc", labels(&[("status_code", "200"), ("classification", "failure"), ("grpc_status", "13"), ("error", "")]), 1.0),
+    ];
+    let pages = || [(mesh.client.metrics(), &outbound), (mesh.server.metrics(), &inbound)];
+    let before = pages();
+    for _ in 0..2 {
+        assert_eq!(StatusCode::OK, mesh.send(From::Meshed, SERVICE, get(Version::HTTP_11, "/")).status);
+    }
+    mesh.send(From::Meshed, SERVICE, get(Version::HTTP_2, "/status/500"));
+    mesh.send(From::Meshed, SERVICE, grpc("/shop.Web/fail/13"));
+    let after = pages();
+    for ((page, base), (old, _)) in after.iter().zip(&before) {
+        expect(page, "request_total", base, count(old, "request_total", base) + 4.0);
+        for (path, class, sent) in &classes {
+            // An absent class label is an empty one to Prometheus.
+            let class: Vec<(&str, &str)> =
+                class.iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| (k.as_str(), v.as_str())).collect();
+            let full = with(base, &class);
+            let (old, page) = (without_empty_class(old), without_empty_class(page));
+            let expected = count(&old, "response_total", &full) + sent;
+            expect(&page, "response_total", &full, expected);
+            assert!(page.contains("response_latency_ms_bucket"), "{path}");
+        }
+    }
+    let page = mesh.server.metrics();
+    let allowed = labels(&[&target[..], &tls, &srv, &policy].concat());
+    assert!(count(&page, "inbound_http_authz_allow_total", &allowed) >= 4.0, "{page}");
+    let accepted = labels(&[&[("direction", "inbound"), ("peer", "src")][..], &target, &tls, &srv].concat());
+    assert!(count(&page, "tcp_open_total", &accepted) >= 1.0, "{:#?}", samples(&page, "tcp_open_total"));
+    let dialled = with(&outbound, &[("peer", "dst")]);
+    let page = mesh.client.metrics();
+    assert!(count(&page, "tcp_open_total", &dialled) >= 1.0, "{:#?}", samples(&page, "tcp_open_total"));
+    assert!(samples(&page, "tcp_write_bytes_total").iter().any(|(l, v)| *l == dialled && *v > 0.0));
+    assert!(page.contains("control_identity_cert_expiration_timestamp_seconds"));
+    assert!(page.contains("proxy_build_info"));
+}
+
+/// Drops `grpc_status=""` and `error=""`, which some classes carry empty.
+fn without_empty_class(page: &str) -> String {
+    page.replace(",grpc_status=\"\"", "").replace(",error=\"\"", "")
+}
