@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 from linkerd import __version__
 from linkerd.errors import RenderError
 from linkerd.inject import manifest
-from linkerd.pki import issue
 
 _KUBE_VERSION = "v1.34.0"
 _SEPARATOR = re.compile(r"^---[ \t]*$", re.MULTILINE)
@@ -187,8 +186,10 @@ class _Certificate(NamedTuple):
 
 
 def _engine(sources: tuple[tuple[str, str], ...], now: datetime) -> Any:
-    # Imported here: gotpl costs 0.2 s, which commands that render nothing must not pay.
+    # Imported here: both cost time and memory that programs that render nothing must not pay.
     from gotpl.exts.helm import HelmTemplateEngine
+
+    from linkerd.pki import issue
 
     def self_signed(name: str, ips: Any, dns_names: Any, days: int) -> _Certificate:
         made = issue.self_signed(

@@ -218,12 +218,27 @@ def values(given: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def pod_annotations(given: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the `config.linkerd.io/…` annotations that `inject` writes for the flags given."""
+def pod_annotations(
+    given: Mapping[str, Any], values: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """Returns the `config.linkerd.io/…` annotations that `inject` writes for the flags given.
+
+    Args:
+        given: Flag name → value; only flags that the user gave.
+        values: The cluster's, when known; a flag that says what they say writes nothing.
+
+    Raises:
+        UsageError: a value is not allowed.
+    """
+    for flag in (*PROXY, *INJECT):
+        if flag.check is not None and flag.name in given:
+            flag.check(flag.name, str(given[flag.name]))
     found = {
         f"config.linkerd.io/{flag.annotation}": _text(given[flag.name])
         for flag in (*PROXY, *INJECT)
-        if flag.annotation and flag.name in given
+        if flag.annotation
+        and flag.name in given
+        and (values is None or _text(_at(values, flag.path)) != _text(given[flag.name]))
     }
     if "wait-before-exit-seconds" in given:
         key = "config.alpha.linkerd.io/proxy-wait-before-exit-seconds"
@@ -235,6 +250,13 @@ def pod_annotations(given: Mapping[str, Any]) -> dict[str, str]:
     if "registry" in given and "proxy-image" not in given:
         found["config.linkerd.io/proxy-image"] = f"{given['registry'].rstrip('/')}/proxy"
     return found
+
+
+def _at(values: Mapping[str, Any], path: str) -> Any:
+    at: Any = values
+    for step in path.split("."):
+        at = at.get(step) if isinstance(at, Mapping) else None
+    return at
 
 
 def _text(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,11 +28,6 @@ def parse_bundle(pem: str | bytes) -> list[x509.Certificate]:
         return x509.load_pem_x509_certificates(data)
     except ValueError as error:
         raise PkiError(f"cannot read certificates: {error}") from None
-
-
-def bundle_sha256(pem: str) -> str:
-    """Returns the hex SHA-256 of a bundle's text, the value of `linkerd.io/trust-root-sha256`."""
-    return hashlib.sha256(pem.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
