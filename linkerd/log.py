@@ -83,6 +83,7 @@ def configure(level: str = "info", format: str = "plain", stream: TextIO | None 
         stream: Where lines go.
     """
     logging.addLevelName(_TRACE, "TRACE")
+    logging.addLevelName(logging.WARNING, "WARN")
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_JsonFormatter() if format == "json" else _PlainFormatter())
     root = logging.getLogger()

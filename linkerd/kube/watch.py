@@ -221,7 +221,7 @@ async def run(
         ask = watcher.ask()
         delivered = False
         problem: str = ""
-        absent = False
+        absent = opened = False
         try:
             if isinstance(ask, AskList):
                 reset = watcher.page(await source.list_page(_list_params(ask)))
@@ -230,6 +230,7 @@ async def run(
                     yield reset
             else:
                 async with source.open_watch(_watch_params(ask)) as stream:
+                    opened = True
                     async for line in stream.lines():
                         event = watcher.line(line)
                         delivered = isinstance(watcher.ask(), AskWatch)
@@ -245,11 +246,14 @@ async def run(
         except msgspec.MsgspecError as error:
             problem = str(error)
             watcher.relist()
-        if problem and not absent and not failing:
+        if problem and opened:
+            # Servers end watches at will; it is an outage only if the next request fails too.
+            _log.debug("watch broke off", kind=resource.plural, error=problem)
+        elif problem and not absent and not failing:
             _log.warn("watch failing, will retry", kind=resource.plural, error=problem)
         elif failing and not problem:
             _log.info("watch recovered", kind=resource.plural)
-        failing = bool(problem) and not absent
+        failing = bool(problem) and not absent and not opened
         if delivered:
             wait_s = _BACKOFF_MIN_S
         if absent:
