@@ -23,8 +23,8 @@ def run(args: argparse.Namespace) -> int:
     print(linkerd.VERSION if args.short else f"Client version: {linkerd.VERSION}")
     if args.client:
         return 0
-    from linkerd.cli import _versions
+    from linkerd.cli._versions import lines
 
-    for line in _versions.lines(args):
+    for line in lines(args):
         print(line)
     return 0
