@@ -15,6 +15,7 @@ NAMES = (
     "identity",
     "metrics-api",
     "policy",
+    "prometheus",
     "proxy-injector",
     "sp-validator",
     "tap",

@@ -75,7 +75,7 @@ def table(paths: Paths) -> dict[str, Any]:
         "cr.l5d.io/linkerd/policy-controller": entry(*daemons, "policy"),
         "cr.l5d.io/linkerd/proxy": entry(proxy),
         "cr.l5d.io/linkerd/proxy-init": entry(proxy, "init"),
-        "prom/prometheus": entry(_find("prometheus", "/usr/bin/prometheus")),
+        "prom/prometheus": entry(*daemons, "prometheus"),
         "hashicorp/http-echo": entry(*python, "linkerd._demo.http_echo"),
         "curlimages/curl": entry(_find("curl", "/usr/bin/curl")),
     }
