@@ -19,14 +19,13 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter
 
-from linkerd import log, metrics, runtime
+from linkerd import VERSION, log, metrics, runtime
 from linkerd.daemons._events import Recorder, Subject
 from linkerd.errors import KubeError, LinkerdError, RenderError
 from linkerd.inject import admission as decisions
 from linkerd.inject import config as proxy_config
 from linkerd.inject import keys, manifest, pod
 from linkerd.install import charts
-from linkerd.install.install import VERSION
 from linkerd.kube import admission
 from linkerd.kube.client import KubeClient
 from linkerd.kube.config import load
