@@ -47,8 +47,6 @@ def parse(path: tuple[str, ...], module: ModuleType, words: list[str]) -> argpar
     """
     parser = _parser(path, module)
     args, unknown = parser.parse_known_intermixed_args(words)
-    if args.help:
-        return args
     for word in unknown:
         if word.startswith("--"):
             parser.error(f"unknown flag: {word.partition('=')[0]}")

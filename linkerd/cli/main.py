@@ -11,6 +11,8 @@ import sys
 from linkerd.cli import _args, _tree
 from linkerd.errors import LinkerdError, UsageError
 
+_HELP = {"-h", "--help"}
+
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command line and returns its exit code."""
@@ -43,10 +45,10 @@ def _run(words: list[str]) -> int:
     if _tree.is_group(found.path):
         return _group(found)
     module = _tree.load(found.path)
-    args = _args.parse(found.path, module, found.flags)
-    if args.help:
+    if _HELP & set(found.flags):
         print(_args.help_text(found.path, module), end="")
         return 0
+    args = _args.parse(found.path, module, found.flags)
     if found.renamed:
         now = " ".join(("linkerd", *found.path))
         notice = f"Command \"{found.renamed}\" is deprecated, use instead '{now}'"
@@ -64,7 +66,7 @@ def _run(words: list[str]) -> int:
 def _group(found: _tree.Found) -> int:
     """Answers a line that names no command: help, a plugin of the user's, or an error."""
     unknown = next((word for word in found.flags if not word.startswith("-")), None)
-    if unknown is not None and "--help" not in found.flags:
+    if unknown is not None and not _HELP & set(found.flags):
         if not found.path:
             return _plugin(unknown, found)
         raise _unknown(unknown, found.path)

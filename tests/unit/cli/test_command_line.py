@@ -1,0 +1,138 @@
+"""Which command a line means, its errors and exit codes; excludes what commands do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from linkerd.cli import _tree
+from linkerd.cli.main import main
+
+
+@pytest.mark.parametrize(
+    ("line", "path", "flags"),
+    [
+        ("version --client", ["version"], ["--client"]),
+        ("viz stat deploy", ["viz", "stat"], ["deploy"]),
+        ("-n emojivoto viz stat deploy", ["viz", "stat"], ["-n", "emojivoto", "deploy"]),
+        ("-n viz viz stat deploy", ["viz", "stat"], ["-n", "viz", "deploy"]),
+        ("viz -n emojivoto stat deploy", ["viz", "stat"], ["-n", "emojivoto", "deploy"]),
+        (
+            "--context=west -n test viz edges deploy",
+            ["viz", "edges"],
+            ["--context=west", "-n", "test", "deploy"],
+        ),
+        ("--context check check", ["check"], ["--context", "check"]),
+        ("-nemojivoto check --proxy", ["check"], ["-nemojivoto", "--proxy"]),
+        ("-n emojivoto check --proxy", ["check"], ["-n", "emojivoto", "--proxy"]),
+        ("--proxy check", ["check"], ["--proxy"]),
+        ("--wait 5m check", ["check"], ["--wait", "5m"]),
+        ("check config", ["check"], []),
+        ("stat deploy", ["viz", "stat"], ["deploy"]),
+        ("-n emojivoto stat deploy", ["viz", "stat"], ["-n", "emojivoto", "deploy"]),
+        ("edges po", ["viz", "edges"], ["po"]),
+        ("metrics deploy/web", ["diagnostics", "proxy-metrics"], ["deploy/web"]),
+        ("dg endpoints web:80", ["diagnostics", "endpoints"], ["web:80"]),
+        ("inject -", ["inject"], ["-"]),
+        ("local image list", ["local", "image", "list"], []),
+        ("viz", ["viz"], []),
+        ("nothing", [], ["nothing"]),
+        ("../version", [], ["../version"]),
+    ],
+)
+def test_words_before_and_after_flags_find_the_command(
+    line: str, path: list[str], flags: list[str]
+) -> None:
+    found = _tree.find(line.split())
+    assert (tuple(path), flags) == (found.path, found.flags)
+
+
+def test_words_after_dashes_are_left_alone() -> None:
+    found = _tree.find(["local", "exec", "web", "--", "ls", "-n", "x"])
+    assert (("local", "exec"), ["web"], ["ls", "-n", "x"]) == (
+        found.path,
+        found.flags,
+        found.rest,
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("nothing", 'unknown command "nothing" for "linkerd"'),
+        ("viz nothing", 'unknown command "nothing" for "linkerd viz"'),
+        ("version --nothing", "unknown flag: --nothing"),
+        ("version -x", "unknown shorthand flag: 'x' in -x"),
+        ("version extra", "unexpected argument 'extra'"),
+        ("version -n", "flag needs an argument: --namespace"),
+        ("check -o wide", "--output must be one of: table, json, short (got wide)"),
+        ("check --wait soon", "invalid argument for --wait: 'soon': expected a duration"),
+        ("check --pre --proxy", "--pre and --proxy flags are mutually exclusive"),
+        ("-L not_valid version", "not_valid is not a valid namespace"),
+        ("upgrade", "this version does not have 'linkerd upgrade' yet"),
+        ("-n x viz tap deploy", "this version does not have 'linkerd viz tap' yet"),
+        ("completion tcsh", "unsupported shell type (must be bash, zsh or fish): tcsh"),
+        ("inject", "please specify a kubernetes resource file"),
+        ("inject http://example.com/x.yml", "only HTTPS URLs are allowed"),
+        ("inject /nothing.yml", "cannot read /nothing.yml: No such file or directory"),
+        ("viz stat deploy -t 5s", "metrics time window needs to be at least 15s"),
+        ("viz edges deploy/web", "Edges cannot be returned for a specific resource name"),
+        ("local start --cluster A_B", "'A_B' is not a valid cluster name"),
+        ("local exec web", "no command given"),
+    ],
+)
+def test_a_wrong_line_is_one_sentence_and_exit_code_1(
+    line: str, error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 1 == main(line.split())
+    captured = capsys.readouterr()
+    assert "" == captured.out
+    assert captured.err.removeprefix("Error: ").startswith(error)
+
+
+def test_an_old_spelling_says_the_new_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", "/nothing")
+    assert 1 == main(["stat", "deploy"])
+    notice = "Command \"stat\" is deprecated, use instead 'linkerd viz stat'"
+    assert notice == capsys.readouterr().err.splitlines()[0]
+
+
+def _all_paths(path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    if not _tree.is_group(path):
+        return [path]
+    below = [found for name in _tree.children(path) for found in _all_paths((*path, name))]
+    return [path, *below]
+
+
+@pytest.mark.parametrize("path", _all_paths(), ids=" ".join)
+def test_every_command_answers_help(
+    path: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 0 == main([*path, "--help"])
+    captured = capsys.readouterr()
+    assert " ".join(("linkerd", *path)) in captured.out
+    assert "" == captured.err
+
+
+def test_no_command_is_both_here_and_missing() -> None:
+    assert not _tree.LATER & set(_all_paths())
+
+
+_HEAVY = ("asyncio", "grpc", "httpx2", "rich", "yaml", "msgspec", "cryptography", "linkerd.kube")
+
+
+@pytest.mark.parametrize("line", ["version --client", "--help", "viz --help"])
+def test_light_commands_import_nothing_heavy(line: str) -> None:
+    """The start-up time of the command is kept by what it does not import."""
+    code = (
+        "import sys; from linkerd.cli.main import main; main(sys.argv[1:]); "
+        f"print([name for name in {_HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *line.split()], capture_output=True, text=True, check=True
+    )
+    assert "[]" == done.stderr.strip()
