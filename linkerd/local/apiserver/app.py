@@ -13,7 +13,7 @@ from linkerd import log
 from linkerd.errors import LinkerdError
 from linkerd.local.apiserver import discovery, openapi, subresources, verbs
 from linkerd.local.apiserver.aggregation import Aggregation
-from linkerd.local.apiserver.authn import ANONYMOUS, Authenticator, User
+from linkerd.local.apiserver.authn import ANONYMOUS, AUTHENTICATED, Authenticator, User
 from linkerd.local.apiserver.bodies import answer
 from linkerd.local.apiserver.http import Answer, Request, Response
 from linkerd.local.apiserver.kinds import Kinds
@@ -89,7 +89,30 @@ class Api:
         user = self._authenticator.authenticate(token.strip())
         if scheme.lower() != "bearer" or user is None:
             raise unauthorized()
-        return user
+        return self._impersonated(request, user)
+
+    def _impersonated(self, request: Request, user: User) -> User:
+        """Returns whom the caller acts for: itself, or whom it names and may impersonate."""
+        name = request.headers.get("impersonate-user")
+        if not name:
+            return user
+        groups = tuple(
+            group.strip()
+            for group in request.headers.get("impersonate-group", "").split(",")
+            if group.strip()
+        )
+        wanted = [Act("impersonate", resource="users", name=name)]
+        parts = name.split(":")
+        if parts[:2] == ["system", "serviceaccount"] and len(parts) == 4:
+            wanted = [
+                Act("impersonate", resource="serviceaccounts", namespace=parts[2], name=parts[3])
+            ]
+            groups = groups or ("system:serviceaccounts", f"system:serviceaccounts:{parts[2]}")
+        wanted += [Act("impersonate", resource="groups", name=group) for group in groups]
+        for act in wanted:
+            if act.resource != "groups" or request.headers.get("impersonate-group"):
+                self._require(user, act)
+        return User(name, (*groups, *(() if AUTHENTICATED in groups else (AUTHENTICATED,))))
 
     async def _dispatch(self, request: Request, context: Context) -> Answer:
         watch = request.first("watch") in ("true", "1")
@@ -124,17 +147,20 @@ class Api:
             route.name,
             route.path,
         )
+        self._require(user, act)
+
+    def _require(self, user: User, act: Act) -> None:
         if self._authorizer.decide(user, act).allowed:
             return
         if user is ANONYMOUS:
             raise unauthorized()
         denial = act.denial(user)
-        resource = f"{route.resource}.{route.group}" if route.group else route.resource
+        resource = f"{act.resource}.{act.group}" if act.group else act.resource
         if resource:
-            text = f'{resource} "{route.name}" is' if route.name else f"{resource} is"
+            text = f'{resource} "{act.name}" is' if act.name else f"{resource} is"
         else:
             text = ""
-        details = {"name": route.name, "group": route.group, "kind": route.resource}
+        details = {"name": act.name, "group": act.group, "kind": act.resource}
         raise ApiError(
             403,
             "Forbidden",

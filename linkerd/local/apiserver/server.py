@@ -121,6 +121,8 @@ async def serve(settings: Settings, paths: Paths, stop: asyncio.Event) -> None:
             if sock is not None:
                 await server.listen(sock)
         api.ready.set()
+        if settings.ready_fd >= 0:
+            os.write(settings.ready_fd, b"ready\n")
         _log.info("api server ready", port=listeners.port, version=store.version)
         await stop.wait()
         await server.close()

@@ -25,6 +25,7 @@ class Settings:
         "inherited listening sockets: the host's, then the one inside the node's network",
         parse=_descriptors,
     )
+    ready_fd: int = setting(-1, "inherited pipe that is told when the API is ready")
     port: int = setting(6443, "port on 127.0.0.1 when no socket is inherited")
     cluster: str = setting("default", "name of the cluster")
     log_level: str = setting("info", "least severe level that is logged", choices=log.LEVELS)

@@ -143,7 +143,7 @@ async def _create(
     if kind.namespaced and not namespace:
         raise bad_request("an empty namespace may not be set when a resource name may be provided")
     obj = check_body(kind, body, namespace, "")
-    strict.check(kind, obj, context, request.body)
+    strict.check(kind, obj, context)
     obj["metadata"].pop("managedFields", None)
     created = await resources.create(kind, namespace, obj, context)
     return Response(201, _form(request).one(kind, created))
@@ -154,7 +154,7 @@ async def _replace(
 ) -> Response:
     namespace = _namespace(kind, route)
     obj = check_body(kind, bodies.decode(request), namespace, route.name)
-    strict.check(kind, obj, context, request.body)
+    strict.check(kind, obj, context)
 
     def change(old: Obj) -> Obj:
         managed = old["metadata"].get("managedFields")
@@ -199,7 +199,7 @@ def _patched(kind: Kind, form: str, patch: Any, context: Context) -> Mutation:
             new = patches.strategic(old, patch)
         if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
             raise bad_request("the patch leaves no object")
-        strict.check(kind, new, context, b"")
+        strict.check(kind, new, context)
         return apply.after_update(old, new, managed, context.manager, context.subresource)
 
     return change
@@ -219,7 +219,7 @@ async def _apply(
         )
     namespace = _namespace(kind, route)
     obj = check_body(kind, patch, namespace, route.name)
-    strict.check(kind, obj, context, request.body)
+    strict.check(kind, obj, context)
     force = request.first("force") in ("true", "1")
     exists = resources.store.get(kind.resource, namespace, route.name) is not None
     if not exists and not context.subresource:
