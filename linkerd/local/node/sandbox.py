@@ -85,7 +85,8 @@ def _overlay(spec: dict[str, Any], scratch: str) -> None:
     for name in ("upper", "work", "root"):
         os.mkdir(name)
     for path in spec["traverse"]:
-        os.chmod(_mirror(path), stat.S_IMODE(os.stat(path).st_mode) | 0o111)
+        mode = stat.S_IMODE(os.stat(path).st_mode) | 0o111
+        os.chmod(_mirror(path), mode)  # in the upper layer only: the host's folder stays closed
     for path in spec["hide"]:
         os.setxattr(_mirror(path), "trusted.overlay.opaque", b"y")
     for path, text in spec["files"].items():

@@ -223,7 +223,7 @@ class Zygote:
             if item.get("memory"):
                 item["source"] = os.path.join(self._memory, spec["pod"], item["memory"])
                 os.makedirs(item["source"], exist_ok=True)
-                os.chmod(item["source"], 0o777)
+                os.chmod(item["source"], 0o777)  # noqa: S103 (as kubelet's emptyDir)
         process.log = LogFile(spec["log"])
         out, err = _pipe(), _pipe()
         stdin = _pipe() if spec["stdin"] else (os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1)
