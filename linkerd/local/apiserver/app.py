@@ -155,11 +155,9 @@ class Api:
         if user is ANONYMOUS:
             raise unauthorized()
         denial = act.denial(user)
-        resource = f"{act.resource}.{act.group}" if act.group else act.resource
-        if resource:
-            text = f'{resource} "{act.name}" is' if act.name else f"{resource} is"
-        else:
-            text = ""
+        subject = f"{act.resource}.{act.group}" if act.group else act.resource
+        named = f' "{act.name}"' if act.name else ""
+        text = f"{subject}{named} is" if subject else ""
         details = {"name": act.name, "group": act.group, "kind": act.resource}
         raise ApiError(
             403,
@@ -186,6 +184,8 @@ class Api:
             case ["healthz" | "livez" | "readyz", *_]:
                 up = parts[0] == "livez" or self.ready.is_set()
                 return Response(200 if up else 503, b"ok" if up else b"starting", "text/plain")
+            case ["openapi", "v2"]:
+                return Response(200, openapi.v2_document(), openapi.V2_CONTENT_TYPE)
             case ["openapi", "v3"]:
                 return answer(openapi.index(self._kinds))
             case ["openapi", "v3", *rest]:

@@ -38,9 +38,9 @@ def decode(request: Request) -> Any:
         return {}
     kind = media_type(request)
     if kind == PROTOBUF or request.body.startswith(b"k8s\0"):
-        from linkerd.local.apiserver import protobuf
+        from linkerd.local.apiserver import proto_bodies
 
-        return protobuf.decode(request.body)
+        return proto_bodies.decode(request.body)
     if kind == "application/json" or kind.endswith("+json"):
         return from_json(request.body)
     if kind in ("application/yaml", "application/x-yaml", "application/apply-patch+yaml"):
