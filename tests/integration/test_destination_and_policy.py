@@ -1,0 +1,367 @@
+"""The destination service and the policy controller on the embedded API server, as processes.
+
+Covers: answers, pushed updates, an API server that dies and comes back. Needs no root: pods are
+objects only, nothing runs in them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import yaml
+
+from linkerd.errors import KubeError
+from linkerd.gen import destination_pb2 as dst
+from linkerd.gen import (
+    destination_pb2_grpc,
+    inbound_pb2,
+    inbound_pb2_grpc,
+    outbound_pb2,
+    outbound_pb2_grpc,
+)
+from linkerd.install.install import render_crds
+from linkerd.kube.client import KubeClient
+from linkerd.kube.config import load
+from linkerd.kube.resources import (
+    CUSTOM_RESOURCE_DEFINITIONS,
+    ENDPOINT_SLICES,
+    NAMESPACES,
+    PODS,
+    SERVERS,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+)
+from linkerd.translate.net import ip_text, tcp_address
+
+NS = "emojivoto"
+AUTHORITY = "web-svc.emojivoto.svc.cluster.local:80"
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def a_pod(name: str, ip: str) -> dict[str, Any]:
+    proxy = {"LINKERD2_PROXY_INBOUND_LISTEN_ADDR": "0.0.0.0:4143"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": NS,
+            "labels": {
+                "app": "web",
+                "pod-template-hash": "abc12",
+                "linkerd.io/control-plane-ns": "linkerd",
+            },
+            "ownerReferences": [
+                {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-abc12", "uid": "1"}
+            ],
+        },
+        "spec": {
+            "serviceAccountName": "web",
+            "containers": [
+                {
+                    "name": "web",
+                    "image": "web",
+                    "ports": [{"name": "http", "containerPort": 8080}],
+                    "livenessProbe": {"httpGet": {"path": "/live", "port": "http"}},
+                },
+                {
+                    "name": "linkerd-proxy",
+                    "image": "proxy",
+                    "env": [{"name": key, "value": value} for key, value in proxy.items()],
+                },
+            ],
+        },
+        "status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}]},
+    }
+
+
+def a_slice(pods: dict[str, str]) -> dict[str, Any]:
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": "web-svc-1",
+            "namespace": NS,
+            "labels": {"kubernetes.io/service-name": "web-svc"},
+        },
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+        "endpoints": [
+            {
+                "addresses": [ip],
+                "conditions": {"ready": True},
+                "targetRef": {"kind": "Pod", "name": name, "namespace": NS},
+            }
+            for name, ip in pods.items()
+        ],
+    }
+
+
+SERVICE = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "web-svc", "namespace": NS},
+    "spec": {
+        "selector": {"app": "web"},
+        "clusterIP": "10.96.7.7",
+        "ports": [{"name": "http", "port": 80, "targetPort": 8080}],
+    },
+}
+SERVER = {
+    "apiVersion": "policy.linkerd.io/v1beta3",
+    "kind": "Server",
+    "metadata": {"name": "web-http", "namespace": NS},
+    "spec": {
+        "port": "http",
+        "podSelector": {"matchLabels": {"app": "web"}},
+        "proxyProtocol": "HTTP/1",
+        "accessPolicy": "all-authenticated",
+    },
+}
+
+
+class Bed:
+    """The processes and clients of one test."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.port = free_port()
+        self.ports = {name: free_port() for name in ("dst", "dst-admin", "policy", "policy-admin")}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, *argv: str) -> None:
+        log = (self.state / f"{name}.log").open("ab")
+        self._processes[name] = subprocess.Popen(
+            [sys.executable, "-m", *argv], stdout=log, stderr=log, start_new_session=True
+        )
+        log.close()
+
+    def start_api(self) -> None:
+        state = str(self.state / "cluster")
+        self.start("api", "linkerd.local.apiserver", "--state", state, "--port", str(self.port))
+
+    def start_daemons(self) -> None:
+        kubeconfig = str(self.state / "cluster" / "kubeconfig")
+        self.start(
+            "destination",
+            "linkerd.daemons",
+            "destination",
+            f"-addr=127.0.0.1:{self.ports['dst']}",
+            f"-metrics-addr=127.0.0.1:{self.ports['dst-admin']}",
+            "-outbound-transport-mode=transport-header",
+            f"-kubeconfig={kubeconfig}",
+        )
+        self.start(
+            "policy",
+            "linkerd.daemons",
+            "policy",
+            f"--grpc-addr=127.0.0.1:{self.ports['policy']}",
+            f"--admin-addr=127.0.0.1:{self.ports['policy-admin']}",
+            "--admission-controller-disabled",
+            "--probe-networks=0.0.0.0/0",
+            "--default-opaque-ports=3306",
+            f"--kubeconfig={kubeconfig}",
+        )
+
+    def kill(self, name: str) -> None:
+        process = self._processes.pop(name)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def stop(self) -> dict[str, int]:
+        codes = {}
+        for process in self._processes.values():
+            process.terminate()
+        for name, process in self._processes.items():
+            codes[name] = process.wait(20)
+        return codes
+
+
+async def eventually(check: Any, timeout_s: float = 30.0) -> Any:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return await check()
+        except (KubeError, OSError, AssertionError):
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(0.05)
+
+
+async def is_ready(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /ready HTTP/1.1\r\nConnection: close\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    assert b" 200 " in answer
+
+
+@pytest.fixture
+async def bed(tmp_path: Path) -> AsyncIterator[Bed]:
+    bed = Bed(tmp_path)
+    (tmp_path / "cluster").mkdir()
+    bed.start_api()
+    try:
+        yield bed
+    finally:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            bed.stop()
+
+
+async def prepare(bed: Bed) -> KubeClient:
+    kubeconfig = bed.state / "cluster" / "kubeconfig"
+
+    async def connect() -> KubeClient:
+        assert kubeconfig.exists()
+        kube = KubeClient(load(kubeconfig))
+        await kube.get(NAMESPACES, "default")
+        return kube
+
+    kube: KubeClient = await eventually(connect)
+    for document in yaml.load_all(render_crds(), Loader=yaml.CSafeLoader):
+        if document:
+            await kube.create(CUSTOM_RESOURCE_DEFINITIONS, document)
+    await kube.create(NAMESPACES, {"metadata": {"name": NS}})
+    await kube.create(SERVICE_ACCOUNTS, {"metadata": {"name": "web", "namespace": NS}})
+    await kube.create(SERVICES, SERVICE)
+    await add_pod(kube, "web-1", "10.244.0.5")
+    await kube.create(ENDPOINT_SLICES, a_slice({"web-1": "10.244.0.5"}))
+    bed.start_daemons()
+    await eventually(lambda: is_ready(bed.ports["dst-admin"]))
+    await eventually(lambda: is_ready(bed.ports["policy-admin"]))
+    return kube
+
+
+async def add_pod(kube: KubeClient, name: str, ip: str) -> None:
+    pod = a_pod(name, ip)
+    stored = await kube.create(PODS, pod)
+    await kube.update_status(PODS, {**stored, "status": pod["status"]})
+
+
+async def read(call: Any) -> Any:
+    async with asyncio.timeout(20):
+        return await call.read()
+
+
+def addresses(entries: Any) -> list[tuple[str, int]]:
+    return [(ip_text(each.ip), each.port) for each in entries]
+
+
+async def test_destination_answers_and_pushes(bed: Bed) -> None:
+    kube = await prepare(bed)
+    async with kube, grpc.aio.insecure_channel(f"127.0.0.1:{bed.ports['dst']}") as channel:
+        stub = destination_pb2_grpc.DestinationStub(channel)
+        call = stub.Get(dst.GetDestination(path=AUTHORITY))
+        (endpoint,) = (await read(call)).add.addrs
+        assert [("10.244.0.5", 8080)] == addresses([endpoint.addr])
+        assert "web.emojivoto.serviceaccount.identity.linkerd.cluster.local" == (
+            endpoint.tls_identity.dns_like_identity.name
+        )
+        assert 4143 == endpoint.protocol_hint.opaque_transport.inbound_port
+        assert endpoint.protocol_hint.HasField("h2")
+        assert ("web", "web-1") == (
+            endpoint.metric_labels["deployment"],
+            endpoint.metric_labels["pod"],
+        )
+
+        await add_pod(kube, "web-2", "10.244.0.6")
+        await kube.replace(ENDPOINT_SLICES, a_slice({"web-1": "10.244.0.5", "web-2": "10.244.0.6"}))
+        started = time.monotonic()
+        update = await read(call)
+        assert time.monotonic() - started < 1.0
+        assert [("10.244.0.6", 8080)] == addresses(each.addr for each in update.add.addrs)
+
+        by_ip = stub.GetProfile(dst.GetDestination(path="10.96.7.7:80"))
+        profile = await read(by_ip)
+        assert "web-svc.emojivoto.svc.cluster.local" == profile.fully_qualified_name
+        assert not profile.opaque_protocol
+        note = {"metadata": {"annotations": {"config.linkerd.io/opaque-ports": "http"}}}
+        await kube.patch(SERVICES, "web-svc", note, NS)
+        assert (await read(by_ip)).opaque_protocol
+
+        pod_profile = await read(stub.GetProfile(dst.GetDestination(path="10.244.0.6:8080")))
+        assert "web-2" == pod_profile.endpoint.metric_labels["pod"]
+
+        for path, code in (
+            ("10.244.0.6:80", grpc.StatusCode.INVALID_ARGUMENT),
+            ("example.com:80", grpc.StatusCode.INVALID_ARGUMENT),
+            ("nope.emojivoto.svc.cluster.local:80", grpc.StatusCode.NOT_FOUND),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await read(stub.Get(dst.GetDestination(path=path)))
+            assert code == refused.value.code()
+
+
+async def test_policy_answers_and_pushes(bed: Bed) -> None:
+    kube = await prepare(bed)
+    async with kube, grpc.aio.insecure_channel(f"127.0.0.1:{bed.ports['policy']}") as channel:
+        inbound = inbound_pb2_grpc.InboundServerPoliciesStub(channel)
+        outbound = outbound_pb2_grpc.OutboundPoliciesStub(channel)
+        workload = '{"ns":"emojivoto","pod":"web-1"}\n'
+        watch = inbound.WatchPort(inbound_pb2.PortSpec(workload=workload, port=8080))
+        server = await read(watch)
+        assert "all-unauthenticated" == server.labels["name"]
+        assert ["default", "probe"] == [
+            route.metadata.default for route in server.protocol.detect.http_routes
+        ]
+        await kube.create(SERVERS, SERVER)
+        server = await read(watch)
+        assert "web-http" == server.labels["name"]
+        assert server.protocol.HasField("http1")
+        assert ["all-authenticated"] == [each.metadata.default for each in server.authorizations]
+        once = await inbound.GetPort(inbound_pb2.PortSpec(workload=workload, port=8080))
+        assert server == once
+        await kube.delete(SERVERS, "web-http", NS)
+        assert "all-unauthenticated" == (await read(watch)).labels["name"]
+
+        target = outbound_pb2.TrafficSpec(
+            source_workload=workload, addr=tcp_address("10.96.7.7", 80)
+        )
+        policy = await read(outbound.Watch(target))
+        backend = (
+            policy.protocol.detect.http1.routes[0].rules[0].backends.first_available.backends[0]
+        )
+        assert AUTHORITY == backend.backend.balancer.discovery.dst.path
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await read(
+                inbound.WatchPort(inbound_pb2.PortSpec(workload="emojivoto:nope", port=8080))
+            )
+        assert grpc.StatusCode.NOT_FOUND == refused.value.code()
+
+
+async def test_a_killed_api_server_leaves_no_stale_answers(bed: Bed) -> None:
+    kube = await prepare(bed)
+    async with kube, grpc.aio.insecure_channel(f"127.0.0.1:{bed.ports['dst']}") as channel:
+        stub = destination_pb2_grpc.DestinationStub(channel)
+        call = stub.Get(dst.GetDestination(path=AUTHORITY))
+        await read(call)
+        bed.kill("api")
+        again = stub.Get(dst.GetDestination(path=AUTHORITY))
+        assert [("10.244.0.5", 8080)] == addresses(e.addr for e in (await read(again)).add.addrs)
+        bed.start_api()
+        await eventually(lambda: kube.get(NAMESPACES, "default"))
+        await add_pod(kube, "web-2", "10.244.0.6")
+        await kube.replace(ENDPOINT_SLICES, a_slice({"web-2": "10.244.0.6"}))
+        view = {("10.244.0.5", 8080)}
+        while view != {("10.244.0.6", 8080)}:  # the pod's and the slice's watch come back each
+            update = await read(call)
+            view |= set(addresses(each.addr for each in update.add.addrs))
+            view -= set(addresses(update.remove.addrs))
+        assert {0} == set(bed.stop().values())
