@@ -1,0 +1,113 @@
+"""web: the dashboard's server.
+
+Source: linkerd2 web/main.go (flags, ports).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import uvicorn
+
+import linkerd.viz
+from linkerd import log, metrics, runtime, settings
+from linkerd.serve import admin
+from linkerd.serve.readiness import Readiness
+from linkerd.settings import setting
+from linkerd.viz import client
+from linkerd.viz.web import app, views
+from linkerd.viz.web.feed import Feeds
+
+_STATIC = Path(linkerd.viz.__file__).parent / "static"
+_GRACE_S = 2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Flags of web."""
+
+    addr: tuple[str, int] = setting(
+        ("0.0.0.0", 8084), "address of the dashboard", parse=settings.address
+    )
+    metrics_addr: tuple[str, int] = setting(
+        ("0.0.0.0", 9994), "address of the admin server", parse=settings.address
+    )
+    linkerd_metrics_api_addr: str = setting("127.0.0.1:8085", "address of metrics-api")
+    cluster_domain: str = setting("cluster.local", "suffix of service names")
+    controller_namespace: str = setting("linkerd", "namespace of the control plane")
+    enforced_host: str = setting("", "regular expression for the Host header; empty allows all")
+    static_dir: str = setting(str(_STATIC), "folder of the built page")
+    grafana_addr: str = setting("", "accepted for compatibility, does nothing")
+    grafana_external_addr: str = setting("", "accepted for compatibility, does nothing")
+    grafana_prefix: str = setting("", "accepted for compatibility, does nothing")
+    jaeger_addr: str = setting("", "accepted for compatibility, does nothing")
+    template_dir: str = setting("", "accepted for compatibility, does nothing")
+    reload: bool = setting(True, "accepted for compatibility, does nothing")
+    kubeconfig: str = setting("", "accepted for compatibility, does nothing")
+    enable_pprof: bool = setting(False, "accepted for compatibility, does nothing")
+    trace_collector: str = setting("", "accepted for compatibility, does nothing")
+    log_level: str = setting("info", "least severe level that is logged", choices=log.LEVELS)
+    log_format: str = setting("plain", "format of log lines", choices=log.FORMATS)
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to `runtime`."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Captures nothing."""
+        yield
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs until a signal; returns the exit status."""
+    if "--help" in argv or "-help" in argv:
+        print(settings.usage(Settings, "web"))
+        return 0
+    chosen = settings.parse(Settings, argv)
+    log.configure(chosen.log_level, chosen.log_format)
+    return runtime.run(lambda stop: _serve(chosen, stop))
+
+
+async def _serve(chosen: Settings, stop: asyncio.Event) -> None:
+    registry = metrics.registry()
+    async with (
+        admin.serve(*chosen.metrics_addr, registry=registry, readiness=Readiness()),
+        grpc.aio.insecure_channel(chosen.linkerd_metrics_api_addr) as channel,
+    ):
+
+        async def poll(view: views.View) -> dict[str, Any]:
+            response = await client.stat_response(channel, view.request())
+            rows = [row for table in response.ok.stat_tables for row in table.pod_group.rows]
+            return views.content(view, rows)
+
+        feeds = Feeds(poll)
+        host, port = chosen.addr
+        server = _Server(
+            uvicorn.Config(
+                app.create(channel, feeds, Path(chosen.static_dir), chosen.enforced_host),
+                host=host,
+                port=port,
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=_GRACE_S,
+                limit_concurrency=1024,
+            )
+        )
+        async with asyncio.TaskGroup() as group:
+            serving = group.create_task(server.serve())
+            stopped = group.create_task(stop.wait())
+            await asyncio.wait((serving, stopped), return_when=asyncio.FIRST_COMPLETED)
+            server.should_exit = True
+            await feeds.close()
+            stopped.cancel()

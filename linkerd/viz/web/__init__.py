@@ -1,0 +1,1 @@
+"""The dashboard's server: pages, JSON and live streams over a metrics-api."""

@@ -1,0 +1,32 @@
+// How numbers are written. Pure.
+
+export const NONE = "–";
+
+/** A share as a percentage with two digits, as `linkerd viz stat` prints it. */
+export function percent(share: number | null): string {
+  return share === null ? NONE : `${(share * 100).toFixed(2)}%`;
+}
+
+/** Requests per second. */
+export function rate(rps: number | null): string {
+  if (rps === null) return NONE;
+  return rps >= 1000 ? `${(rps / 1000).toFixed(1)}k` : rps.toFixed(1);
+}
+
+/** Milliseconds, as seconds above 10 s. */
+export function latency(ms: number | null): string {
+  if (ms === null) return NONE;
+  return ms >= 10_000 ? `${(ms / 1000).toFixed(1)} s` : `${ms} ms`;
+}
+
+export function count(value: number | null): string {
+  return value === null ? NONE : value.toLocaleString("en");
+}
+
+export type Health = "good" | "warn" | "bad" | "none";
+
+/** Linkerd's thresholds of success rates. */
+export function health(success: number | null): Health {
+  if (success === null) return "none";
+  return success < 0.9 ? "bad" : success < 0.95 ? "warn" : "good";
+}
