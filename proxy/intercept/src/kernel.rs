@@ -10,7 +10,9 @@ use rustix::net::sockopt::{
     set_socket_recv_buffer_size, set_socket_send_buffer_size, set_socket_timeout, Timeout,
 };
 use rustix::net::{bind, recv, send, socket, AddressFamily, RecvFlags, SendFlags, SocketType};
-use rustix::thread::{move_into_link_name_space, LinkNameSpaceType};
+use rustix::thread::{
+    capabilities, move_into_link_name_space, set_capabilities, CapabilitySet, LinkNameSpaceType,
+};
 
 use crate::plan::{Family, Ruleset};
 use crate::{netlink as wire, Error};
@@ -57,6 +59,21 @@ pub(crate) fn enter(path: &str) -> Result<(), Error> {
 pub(crate) fn set_close_wait(seconds: u32) -> Result<(), Error> {
     std::fs::write(CLOSE_WAIT, seconds.to_string())
         .map_err(|error| Error(format!("cannot write {seconds} to {CLOSE_WAIT}: {error}")))
+}
+
+/// Makes use of the permitted NET_ADMIN, without which nothing here works.
+///
+/// The binary of an image carries its file capability as permitted only: were it effective, the same
+/// binary could not be executed at all as the proxy, whose container drops every capability.
+pub(crate) fn raise_net_admin() {
+    let Ok(mut sets) = capabilities(None) else {
+        return;
+    };
+    if sets.permitted.contains(CapabilitySet::NET_ADMIN) {
+        sets.effective |= CapabilitySet::NET_ADMIN;
+        // When it fails, the kernel's refusal of the rules tells why.
+        let _ = set_capabilities(None, sets);
+    }
 }
 
 /// Replaces our table of the ruleset's family in one transaction.

@@ -70,6 +70,7 @@ fn init(settings: &Settings, log: &Log) -> Result<(), Error> {
         }
         return Ok(());
     }
+    kernel::raise_net_admin();
     if let Some(path) = &settings.netns {
         kernel::enter(path)?;
     }
