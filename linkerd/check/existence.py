@@ -214,8 +214,11 @@ async def _heartbeat(mesh: Mesh) -> None:
 
 async def _replica_sets(mesh: Mesh) -> None:
     selector = cluster.COMPONENT
+    found = await mesh.kube.list(REPLICA_SETS, mesh.namespace, label_selector=selector)
+    if not found:
+        raise CheckFailed(f"no replica sets in the {mesh.namespace} namespace")
     waiting = []
-    for body in await mesh.kube.list(REPLICA_SETS, mesh.namespace, label_selector=selector):
+    for body in found:
         wanted = (body.get("spec") or {}).get("replicas", 1)
         ready = (body.get("status") or {}).get("readyReplicas", 0)
         if ready < wanted:

@@ -45,6 +45,7 @@ def run(
         printer.begin(banner)
         printer.answer(Result("kubernetes-api", question, Outcome.ERROR, error.message, hint))
         printer.end()
+        printer.verdict()
         return 1
 
     async def main(kube: KubeClient) -> int:

@@ -1,0 +1,298 @@
+"""`make demo`: a local cluster with the mesh, viz and emojivoto, and what a user would look at.
+
+Uses the commands that a user types, and the project's own client; no kubectl. A second run on a
+running cluster changes nothing and shows it again. What can overlap does: charts are rendered while
+the cluster starts, and the checks run while Prometheus collects its first samples.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from linkerd.cli.local import _apply, _background, _kubeconfig
+from linkerd.errors import LinkerdError
+from linkerd.inject import manifest
+from linkerd.kube.client import KubeClient
+from linkerd.kube.config import load
+from linkerd.kube.resources import CONFIG_MAPS, DEPLOYMENTS, PODS
+from linkerd.local import supervisor
+from linkerd.local.paths import Paths, default_state
+
+ROOT = Path(__file__).resolve().parent.parent
+EMOJIVOTO = ROOT / "demo" / "emojivoto" / "emojivoto.yml"
+LINKERD = [sys.executable, "-c", "from linkerd.cli.main import main; raise SystemExit(main())"]
+
+_READY_S = 180.0
+_TRAFFIC_S = 120.0
+_DASHBOARD_S = 30.0
+_DASHBOARD_PORT = 50750
+
+Objects = list[dict[str, Any]]
+
+
+class DemoFailed(Exception):
+    """The demo cannot go on; says what failed and what to look at."""
+
+
+class Steps:
+    """Progress lines with times: one as a step ends, on a terminal also while it runs."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self._terminal = sys.stdout.isatty()
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Times what is done inside."""
+        began = time.monotonic()
+        if self._terminal:
+            print(f"  {name} …", end="", flush=True)
+        try:
+            yield
+        except BaseException:
+            self._line(f"× {name}", began)
+            raise
+        self._line(f"√ {name}", began)
+
+    def total_s(self) -> float:
+        """Seconds since the demo began."""
+        return time.monotonic() - self.started
+
+    def _line(self, text: str, began: float) -> None:
+        clear = "\r\033[K" if self._terminal else ""
+        print(f"{clear}{text:44} {time.monotonic() - began:5.1f} s", flush=True)
+
+
+class Demo:
+    """One run over one cluster."""
+
+    def __init__(self) -> None:
+        self.paths = Paths(default_state())
+        self.steps = Steps()
+        self.environment = {**os.environ, "KUBECONFIG": str(self.paths.kubeconfig)}
+
+    async def run(self) -> None:
+        """Does all steps; raises DemoFailed."""
+        rendering = asyncio.gather(
+            self.linkerd("install", "--crds", "--ignore-cluster"),
+            self.linkerd("install", "--ignore-cluster"),
+            self.linkerd("viz", "install", "--ignore-cluster"),
+            self.linkerd("inject", "--ignore-cluster", str(EMOJIVOTO)),
+        )
+        with self.steps.step("local cluster"):
+            if not supervisor.status(self.paths).running:
+                await self.linkerd("local", "start")
+        async with KubeClient(load(self.paths.kubeconfig)) as kube:
+            crds, control_plane, viz, emojivoto = map(_objects, await rendering)
+            with self.steps.step("control plane"):
+                if await _missing(kube, CONFIG_MAPS, "linkerd-config", "linkerd"):
+                    await self.apply(kube, crds + control_plane)
+                await self.ready(kube, "linkerd")
+            with self.steps.step("viz and emojivoto, meshed by linkerd inject"):
+                if await _missing(kube, DEPLOYMENTS, "metrics-api", "linkerd-viz"):
+                    await self.apply(kube, viz)
+                await self.apply(kube, emojivoto)
+                await self.ready(kube, "linkerd-viz", "emojivoto")
+            dashboard = asyncio.create_task(self.dashboard())
+            checking = asyncio.create_task(
+                self.linkerd("check", "--proxy", "--wait", "60s", may_fail=True)
+            )
+            with self.steps.step("first statistics"):
+                stat, edges = await self.traffic()
+            total_s = self.steps.total_s()
+            self.show("linkerd check --proxy", await checking)
+            self.show("linkerd viz stat deploy -n emojivoto", stat)
+            self.show("linkerd viz edges deploy -n emojivoto", edges)
+            self.farewell(await dashboard, total_s)
+
+    async def linkerd(self, *words: str, may_fail: bool = False) -> str:
+        """Runs the command and returns what it printed to stdout."""
+        process = await asyncio.create_subprocess_exec(
+            *LINKERD,
+            *words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ if words[0] == "local" else self.environment,
+        )
+        out, err = await process.communicate()
+        if process.returncode and not may_fail:
+            raise DemoFailed(f"`linkerd {' '.join(words)}` failed:\n{err.decode().strip()}")
+        return out.decode()
+
+    async def apply(self, kube: KubeClient, bodies: Objects) -> None:
+        """Applies manifests in order."""
+        async for body, outcome in _apply.apply(kube, bodies):
+            if isinstance(outcome, LinkerdError):
+                name = f"{body['kind']}/{body['metadata']['name']}"
+                raise DemoFailed(f"{name} was refused: {outcome.message}")
+
+    async def ready(self, kube: KubeClient, *namespaces: str) -> None:
+        """Waits until every deployment of the namespaces is available, as it is now."""
+
+        async def waiting() -> list[str]:
+            found = [one for ns in namespaces for one in await kube.list(DEPLOYMENTS, ns)]
+            return [_name(one) for one in found if not _available(one)] if found else ["nothing"]
+
+        if await _until(waiting, _READY_S):
+            lines = [line for ns in namespaces for line in await _unready_pods(kube, ns)]
+            raise DemoFailed(
+                f"not ready after {_READY_S:.0f} s:\n" + "\n".join(lines) + "\n"
+                "`linkerd local get pods -A` shows all pods, `linkerd local logs POD -n NAMESPACE "
+                "-c CONTAINER` their logs"
+            )
+
+    async def traffic(self) -> tuple[str, str]:
+        """Waits until every meshed deployment has statistics and every edge is secured."""
+        shown = ["", ""]
+
+        async def waiting() -> list[str]:
+            shown[0], shown[1] = await asyncio.gather(
+                self.linkerd("viz", "stat", "deploy", "-n", "emojivoto", may_fail=True),
+                self.linkerd("viz", "edges", "deploy", "-n", "emojivoto", may_fail=True),
+            )
+            return _without_traffic(shown[0], shown[1])
+
+        missing = await _until(waiting, _TRAFFIC_S, pause_s=0.5)
+        if missing:
+            raise DemoFailed(
+                f"no statistics of {', '.join(missing)} after {_TRAFFIC_S:.0f} s\n"
+                "`linkerd viz check` and `linkerd local logs deploy/metrics-api -n linkerd-viz` "
+                "tell more"
+            )
+        return shown[0], shown[1]
+
+    async def dashboard(self) -> str:
+        """Starts the dashboard's port-forward beside the cluster and returns its address."""
+        log = self.paths.logs / "dashboard.log"
+        if not _background.running(self.paths, "dashboard"):
+            for port in (_DASHBOARD_PORT, 0):
+                words = ["viz", "dashboard", "--show", "url", "--port", str(port)]
+                log = _background.start(self.paths, "dashboard", words, self.environment)
+                if address := await self._address(log):
+                    return address
+        elif address := await self._address(log):
+            return address
+        raise DemoFailed(f"the dashboard did not start:\n{log.read_text().strip()}")
+
+    async def _address(self, log: Path) -> str:
+        deadline = time.monotonic() + _DASHBOARD_S
+        while time.monotonic() < deadline:
+            if address := _address_in(log):
+                return address
+            if not _background.running(self.paths, "dashboard"):
+                return ""
+            await asyncio.sleep(0.1)
+        return ""
+
+    def show(self, command: str, output: str) -> None:
+        """Prints a command and its output, as a terminal would show them."""
+        print(f"\n$ {command}\n{output.rstrip()}", flush=True)
+
+    def farewell(self, dashboard: str, total_s: float) -> None:
+        """Prints what to do next."""
+        file = _kubeconfig.users_file(os.environ)
+        print(
+            f"""
+Dashboard:  {dashboard}
+PATH:       export PATH="{Path(sys.executable).parent}:$PATH"
+kubectl:    kubectl --context linkerd-local get pods -A    (in {file})
+End it:     linkerd local stop    (linkerd local delete forgets it)
+
+From nothing running to the first statistics: {total_s:.1f} s"""
+        )
+
+
+def _address_in(log: Path) -> str:
+    found = re.search(r"http://\S+:\d+", log.read_text()) if log.exists() else None
+    return found[0] if found else ""
+
+
+def _objects(text: str) -> Objects:
+    return [body for body in manifest.parse_all(text) if body]
+
+
+def _name(body: dict[str, Any]) -> str:
+    return f"{body['metadata']['namespace']}/{body['metadata']['name']}"
+
+
+def _available(deployment: dict[str, Any]) -> bool:
+    status = deployment.get("status") or {}
+    wanted = deployment["spec"].get("replicas", 1)
+    observed = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 1)
+    updated, ready = status.get("updatedReplicas", 0), status.get("readyReplicas", 0)
+    return bool(observed and updated >= wanted and ready >= wanted)
+
+
+async def _missing(kube: KubeClient, resource: Any, name: str, namespace: str) -> bool:
+    return await kube.get_or_none(resource, name, namespace) is None
+
+
+async def _unready_pods(kube: KubeClient, namespace: str) -> list[str]:
+    lines = []
+    for pod in await kube.list(PODS, namespace):
+        status = pod.get("status") or {}
+        statuses = [
+            *(status.get("initContainerStatuses") or ()),
+            *(status.get("containerStatuses") or ()),
+        ]
+        states = [f"{one['name']}: {_state(one)}" for one in statuses if not one.get("ready")]
+        if states or status.get("phase") != "Running":
+            lines.append(f"  {_name(pod)} {status.get('phase')} {'; '.join(states)}")
+    return lines
+
+
+def _state(status: dict[str, Any]) -> str:
+    kind, detail = next(iter((status.get("state") or {"unknown": {}}).items()))
+    return " ".join(filter(None, (kind, detail.get("reason"), detail.get("message"))))
+
+
+def _without_traffic(stat: str, edges: str) -> list[str]:
+    rows = {line.split()[0]: line.split() for line in stat.splitlines()[1:] if line.strip()}
+    missing = [name for name in ("emoji", "voting", "web") if "-" in rows.get(name, ["-"])[2:4]]
+    secured = {tuple(line.split()[:2]) for line in edges.splitlines() if line.endswith("√")}
+    wanted = (("vote-bot", "web"), ("web", "emoji"), ("web", "voting"))
+    return missing + [
+        f"edge {source} → {target}" for source, target in wanted if (source, target) not in secured
+    ]
+
+
+async def _until(
+    waiting: Callable[[], Awaitable[list[str]]], limit_s: float, *, pause_s: float = 0.15
+) -> list[str]:
+    """Asks until nothing is waited for; returns what still is after `limit_s`."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        left = await waiting()
+        if not left or time.monotonic() >= deadline:
+            return left
+        await asyncio.sleep(pause_s)
+
+
+def main() -> int:
+    """Runs the demo."""
+    if os.geteuid() != 0:
+        print("the local cluster needs root: run `sudo make demo`", file=sys.stderr)
+        return 1
+    try:
+        asyncio.run(Demo().run())
+    except (DemoFailed, LinkerdError) as error:
+        print(f"\nThe demo failed: {error}", file=sys.stderr)
+        print("The cluster is left as it is; `linkerd local stop` ends it.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
