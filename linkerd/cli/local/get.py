@@ -55,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
                 params = {"labelSelector": args.selector} if args.selector else {}
                 accept = _TABLE if args.output in ("table", "wide") else "application/json"
                 answer = await kube.request("GET", path, params, accept=accept)
+                if accept != _TABLE:
+                    answer = _as_list(answer, resource.api_version, resource.kind)
                 shown |= _show(answer, args, many=len(kinds) > 1)
         return shown
 
@@ -73,6 +75,20 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
     return words[0].split(","), words[1:]
 
 
+def _as_list(answer: dict[str, Any], api_version: str, kind: str) -> dict[str, Any]:
+    """The answer as kubectl prints it: a List of whole objects, without managed fields."""
+    items = answer.get("items")
+    if items is None:
+        return _without_managers(answer)
+    whole = [{"apiVersion": api_version, "kind": kind, **_without_managers(i)} for i in items]
+    return {"apiVersion": "v1", "kind": "List", "items": whole}
+
+
+def _without_managers(body: dict[str, Any]) -> dict[str, Any]:
+    metadata = {k: v for k, v in body["metadata"].items() if k != "managedFields"}
+    return {**body, "metadata": metadata}
+
+
 def _show(answer: dict[str, Any], args: argparse.Namespace, *, many: bool) -> bool:
     from linkerd.cli.local import _tables
 
@@ -84,8 +100,7 @@ def _show(answer: dict[str, Any], args: argparse.Namespace, *, many: bool) -> bo
     items = answer.get("items", [answer])
     if args.output == "name":
         for item in items:
-            kind = str(item.get("kind") or answer["kind"].removesuffix("List")).lower()
-            print(f"{kind}/{item['metadata']['name']}")
+            print(f"{item['kind'].lower()}/{item['metadata']['name']}")
     elif args.output == "json":
         import json
 

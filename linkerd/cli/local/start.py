@@ -31,11 +31,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Starts it and returns when its API answers."""
     from linkerd.cli.local import _cluster, _kubeconfig, images
-    from linkerd.local import supervisor
 
     paths = _cluster.paths(args)
     if args.port is not None and not 0 < args.port <= 65535:
         raise UsageError(f"invalid port {args.port}")
+    from linkerd.local import supervisor
+
     table = images.own_and_users(paths)
     supervisor.start(paths, table, args.port, _tell)
     images.write_programs(paths)

@@ -1,0 +1,131 @@
+"""Commands against a real API server; excludes what needs running pods."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from linkerd.cli.main import main
+
+EMOJIVOTO = "demo/emojivoto/emojivoto.yml"
+
+
+class Shell:
+    """Runs commands and keeps what they print."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> None:
+        self._capsys = capsys
+        self._patch = patch
+
+    def __call__(self, line: str, stdin: str = "") -> tuple[int, str, str]:
+        """Returns exit code, stdout and stderr."""
+        self._capsys.readouterr()
+        self._patch.setattr("sys.stdin", io.StringIO(stdin))
+        code = main(line.split())
+        captured = self._capsys.readouterr()
+        return code, captured.out, captured.err
+
+
+@pytest.fixture
+def shell(
+    cluster: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Shell:
+    return Shell(capsys, monkeypatch)
+
+
+def test_a_cluster_without_linkerd_is_ready_for_it(shell: Shell) -> None:
+    assert (0, "Status check results are √\n", "") == shell("check --pre -o short")
+    code, out, _ = shell("version")
+    assert (0, "Server version: unavailable") == (code, out.splitlines()[1])
+    code, out, _ = shell("check --wait 0s -o json")
+    [*_, last] = json.loads(out)["categories"]
+    assert (1, "linkerd-existence") == (code, last["categoryName"])
+    assert "l5d-existence-linkerd-config" in last["checks"][0]["hint"]
+    code, _, err = shell("inject " + EMOJIVOTO)
+    assert (1, True) == (code, err.startswith("Error: Cannot find Linkerd"))
+
+
+def test_installing_goes_by_the_two_printed_commands(shell: Shell) -> None:
+    code, out, err = shell("install")
+    assert (1, "") == (code, out)
+    assert "Linkerd CRDs must be installed first" in err
+    code, crds, _ = shell("install --crds")
+    assert 0 == code
+    code, out, _ = shell("local apply -f -", crds)
+    assert (0, {"created"}) == (code, {line.split()[-1] for line in out.splitlines()})
+    code, manifests, _ = shell("install")
+    assert 0 == code
+    code, out, err = shell("local apply -f -", manifests)
+    assert (0, "") == (code, err)
+    code, out, _ = shell("local apply -f -", manifests)
+    assert {"unchanged"} == {line.split()[-1] for line in out.splitlines()}
+    code, _, err = shell("install")
+    assert (1, True) == (code, "ConfigMap/linkerd-config already exists" in err)
+    code, out, _ = shell("version")
+    assert out.splitlines()[0].split()[-1] == out.splitlines()[1].split()[-1]
+
+
+def test_the_control_plane_is_judged_by_its_objects(shell: Shell) -> None:
+    """No controllers run here: the first thing missing is a replica set."""
+    code, out, _ = shell("check --wait 0s")
+    assert 1 == code
+    assert "√ 'linkerd-config' config map exists" in out
+    assert "× control plane replica sets are ready" in out
+    assert out.endswith("Status check results are ×\n")
+
+
+def test_injecting_takes_lists_and_reports_on_stderr(shell: Shell) -> None:
+    code, out, _ = shell(f"local apply -f {EMOJIVOTO}")
+    assert (0, 11) == (code, len(out.splitlines()))
+    code, deployments, _ = shell("local get deploy -n emojivoto -o yaml")
+    code, out, err = shell("inject -", deployments)
+    assert 0 == code
+    assert [f'deployment "{name}" injected' for name in ("emoji", "vote-bot", "voting", "web")] == [
+        line for line in err.splitlines() if line
+    ]
+    items = yaml.safe_load(out)["items"]
+    templates = [item["spec"]["template"]["metadata"] for item in items]
+    assert {"enabled"} == {one["annotations"]["linkerd.io/inject"] for one in templates}
+    code, applied, _ = shell("local apply -f -", out)
+    assert (0, {"configured"}) == (code, {line.split()[-1] for line in applied.splitlines()})
+
+
+def test_tables_come_from_the_server(shell: Shell) -> None:
+    code, out, _ = shell("local get svc web-svc -n emojivoto")
+    header, row = out.splitlines()
+    assert ["NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE"] == header.split()
+    assert ["web-svc", "ClusterIP"] == row.split()[:2]
+    _, out, _ = shell("local get svc -A")
+    assert "NAMESPACE" == out.split()[0]
+    assert (0, "", "No resources found in default namespace.\n") == shell("local get po")
+
+
+@pytest.mark.parametrize(
+    ("line", "stdin", "error"),
+    [
+        ("local get nothing", "", 'the server doesn\'t have a resource type "nothing"'),
+        ("local get svc nothing", "", 'services "nothing" not found'),
+        ("local apply -f -", "", "no objects in stdin"),
+        ("local apply -f -", "a: [", "error converting YAML to JSON: yaml: line"),
+        ("local apply -f -", "kind: Pod", "-: Pod has no apiVersion"),
+        (
+            "local apply -f -",
+            "{apiVersion: v1, kind: Nothing, metadata: {name: x}}",
+            "nothing/x: no kind Nothing in v1",
+        ),
+        ("viz stat deploy", "", "Cannot connect to Linkerd Viz"),
+        ("diagnostics endpoints web:80", "", "Cannot find Linkerd: no running destination pod"),
+        ("identity web", "", 'pods "web" not found'),
+    ],
+)
+def test_what_is_not_there_is_one_sentence(
+    shell: Shell, line: str, stdin: str, error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("linkerd.cli.local._apply._KIND_S", 0.0)
+    code, out, err = shell(line, stdin)
+    assert (1, "") == (code, out)
+    assert error in err
