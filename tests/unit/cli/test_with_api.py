@@ -87,7 +87,7 @@ def test_injecting_takes_lists_and_reports_on_stderr(shell: Shell) -> None:
     assert [f'deployment "{name}" injected' for name in ("emoji", "vote-bot", "voting", "web")] == [
         line for line in err.splitlines() if line
     ]
-    items = yaml.safe_load(out)["items"]
+    items = next(yaml.safe_load_all(out))["items"]
     templates = [item["spec"]["template"]["metadata"] for item in items]
     assert {"enabled"} == {one["annotations"]["linkerd.io/inject"] for one in templates}
     code, applied, _ = shell("local apply -f -", out)
@@ -95,7 +95,7 @@ def test_injecting_takes_lists_and_reports_on_stderr(shell: Shell) -> None:
 
 
 def test_tables_come_from_the_server(shell: Shell) -> None:
-    code, out, _ = shell("local get svc web-svc -n emojivoto")
+    _, out, _ = shell("local get svc web-svc -n emojivoto")
     header, row = out.splitlines()
     assert ["NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE"] == header.split()
     assert ["web-svc", "ClusterIP"] == row.split()[:2]
