@@ -106,7 +106,8 @@ export function summary(rows: Row[]): Summary {
 export function spark(values: number[], width: number, height: number): string {
   if (values.length < 2) return "";
   const top = Math.max(...values, 0.001);
-  const step = width / (HISTORY - 1);
+  // A short history is not squeezed into a corner.
+  const step = width / (Math.max(values.length, 15) - 1);
   const start = width - step * (values.length - 1);
   return values
     .map((value, at) => {

@@ -11,8 +11,9 @@ import html
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def create(channel: grpc.aio.Channel, feeds: Feeds, static: Path, enforced_host:
     routes = [Route(path, _json(ask, answers)) for path, ask in api.items()]
     routes += [
         Route("/api/version", _version),
-        Route("/api/stream", lambda request: _stream(request, feeds)),
+        Route("/api/stream", partial(_stream, feeds=feeds)),
         Route("/api/{rest:path}", _unknown),
         Route("/assets/{name}", shell.asset),
         Route("/{rest:path}", shell.page),
@@ -202,13 +203,14 @@ async def _stream(request: Request, feeds: Feeds) -> Response:
     except UsageError as error:
         return JSONResponse({"error": error.message}, 400)
     return StreamingResponse(
-        _events(asked, feeds),
+        events(asked, feeds),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
-async def _events(asked: views.View, feeds: Feeds) -> AsyncIterator[bytes]:
+async def events(asked: views.View, feeds: Feeds) -> AsyncGenerator[bytes, None]:
+    """Yields the server-sent events of one view."""
     try:
         async with aclosing(feeds.subscribe(asked)) as updates:
             async for update in updates:
