@@ -241,7 +241,7 @@ class _State:
     def current(self, name: str) -> Any:
         return self.changes.get(name, getattr(self.base, name))
 
-    def nest(self, name: str, **changes: Any) -> None:
+    def nest(self, name: str, /, **changes: Any) -> None:
         self.changes[name] = replace(self.current(name), **changes)
 
 
