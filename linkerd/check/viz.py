@@ -6,12 +6,13 @@ Source: linkerd2 viz/pkg/healthcheck/healthcheck.go (questions, order, texts).
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from linkerd.check import certificates, cluster, proxies, versions
 from linkerd.check.cluster import Mesh
-from linkerd.check.engine import Category, Check, Skip, failed
+from linkerd.check.engine import Category, Check, Probe, Skip, failed
 from linkerd.errors import CheckFailed, NotFound
 from linkerd.kube.resources import (
     API_SERVICES,
@@ -29,11 +30,21 @@ _TAP_API = "v1alpha1.tap.linkerd.io"
 _NOT_CURRENT = "some proxies are not running the current version:"
 
 
-def categories(mesh: Mesh, *, with_data_plane: bool = False) -> list[Category]:
+@dataclass(frozen=True)
+class MetricsProbes:
+    """What only metrics-api can answer; the caller knows how to reach it."""
+
+    self_check: Probe
+    metrics_present: Probe
+
+
+def categories(
+    mesh: Mesh, metrics: MetricsProbes, *, with_data_plane: bool = False
+) -> list[Category]:
     """Returns `viz check`; with `with_data_plane`, `viz check --proxy`."""
     view = _Viz(mesh)
-    data_plane = [_data_plane(view)] if with_data_plane else []
-    return [_extension(view), *data_plane]
+    data_plane = [_data_plane(view, metrics)] if with_data_plane else []
+    return [_extension(view, metrics), *data_plane]
 
 
 class _Viz:
@@ -181,7 +192,7 @@ class _Viz:
             raise failed("prometheus may not be authorized to scrape the following pods:", denied)
 
 
-def _extension(view: _Viz) -> Category:
+def _extension(view: _Viz, metrics: MetricsProbes) -> Category:
     def fatal(question: str, anchor: str, probe: Any, **kind: bool) -> Check:
         return Check(question, f"l5d-{anchor}", probe, fatal=True, **kind)
 
@@ -220,11 +231,12 @@ def _extension(view: _Viz) -> Category:
                 "viz-prometheus",
                 view.prometheus,
             ),
+            fatal("viz extension self-check", "viz-metrics-api", metrics.self_check, retry=True),
         ),
     )
 
 
-def _data_plane(view: _Viz) -> Category:
+def _data_plane(view: _Viz, metrics: MetricsProbes) -> Category:
     return Category(
         "linkerd-viz-data-plane",
         (
@@ -239,6 +251,13 @@ def _data_plane(view: _Viz) -> Category:
                 "l5d-viz-data-plane-prom-authz",
                 view.scrape_allowed,
                 warning=True,
+            ),
+            Check(
+                "data plane proxy metrics are present in Prometheus",
+                "l5d-data-plane-prom",
+                metrics.metrics_present,
+                warning=True,
+                retry=True,
             ),
         ),
     )

@@ -16,6 +16,7 @@ from linkerd.check import engine, render, viz
 from linkerd.check.cluster import Mesh
 from linkerd.check.engine import Category, Outcome, Result
 from linkerd.cli import _connect
+from linkerd.cli.viz import _probes
 from linkerd.errors import LinkerdError
 from linkerd.kube.client import KubeClient
 from linkerd.kube.resources import NAMESPACES
@@ -58,7 +59,8 @@ def run(
         )
         ok = await _ask(printer, categories(mesh), banner, args.wait)
         if extensions and ok and await _installed(mesh, "viz"):
-            viz_categories = viz.categories(mesh, with_data_plane=args.proxy)
+            metrics = _probes.probes(kube, args)
+            viz_categories = viz.categories(mesh, metrics, with_data_plane=args.proxy)
             ok = await _ask(printer, viz_categories, _EXTENSIONS_BANNER, args.wait)
         printer.verdict()
         return 0 if ok else 1

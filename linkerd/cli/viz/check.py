@@ -27,9 +27,12 @@ def run(args: argparse.Namespace) -> int:
     """Asks the extension's categories; 1 when an answer is an error."""
     from linkerd.check import viz
     from linkerd.cli import _checks
+    from linkerd.cli.viz import _probes
 
     return _checks.run(
         args,
-        lambda mesh: viz.categories(mesh, with_data_plane=args.proxy),
+        lambda mesh: viz.categories(
+            mesh, _probes.probes(mesh.kube, args), with_data_plane=args.proxy
+        ),
         banner="Linkerd extensions checks",
     )
