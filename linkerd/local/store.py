@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS log (
     rv INTEGER PRIMARY KEY, resource TEXT NOT NULL, namespace TEXT NOT NULL,
     name TEXT NOT NULL, type TEXT NOT NULL, raw BLOB NOT NULL
 );
+CREATE INDEX IF NOT EXISTS log_of_object ON log (resource, namespace, name, rv);
 """
 
 
@@ -193,24 +194,36 @@ class Store:
         obj = self._expect(resource, key, expected_rv).decode()
         return self._write("DELETED", resource, key, obj)
 
-    def since(self, resource: str, version: int) -> Iterator[Change]:
+    def since(
+        self, resource: str, version: int, namespace: str | None = None, *, before: bool = True
+    ) -> Iterator[Change]:
         """Yields the changes of a resource after `version`, oldest first.
+
+        Args:
+            resource: Such as "pods".
+            version: The last one that the caller knows.
+            namespace: None for all.
+            before: Whether the changes must tell what was replaced, which costs a look-up each.
 
         Raises:
             Expired: the log does not reach back that far, or `version` lies in the future.
         """
         if not self.reaches(version):
             raise Expired(version)
+        wanted = "" if namespace is None else " AND namespace = ?"
         rows = self._db.execute(
-            "SELECT rv, namespace, name, type, raw FROM log WHERE rv > ? AND resource = ? "
-            "ORDER BY rv",
-            (version, resource),
+            "SELECT rv, namespace, name, type, raw FROM log WHERE rv > ? AND +resource = ?"
+            f"{wanted} ORDER BY rv",
+            (version, resource, *(() if namespace is None else (namespace,))),
         ).fetchall()
         seen: dict[Key, Entry] = {}
-        for rv, namespace, name, kind, raw in rows:
-            key = (namespace, name)
+        for rv, where, name, kind, raw in rows:
+            key = (where, name)
             entry = _entry(rv, key, raw)
-            yield Change(kind, resource, entry, seen.get(key) or self._previous(resource, entry))
+            old = None
+            if before and kind != "ADDED":
+                old = seen.get(key) or self._previous(resource, entry)
+            yield Change(kind, resource, entry, old)
             seen[key] = entry
 
     def reaches(self, version: int) -> bool:

@@ -48,3 +48,10 @@ def accept(crd: Obj) -> None:
     if storage not in stored:
         stored.append(storage)
     status["storedVersions"] = stored
+
+
+def purge(store: Store, crd: Obj) -> None:
+    """Deletes every object of a custom kind whose CRD goes; their finalizers are not waited for."""
+    resource = f"{crd['spec']['names']['plural']}.{crd['spec']['group']}"
+    for entry in store.list(resource):
+        store.delete(resource, entry.key)

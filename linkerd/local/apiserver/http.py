@@ -9,6 +9,7 @@ Source: RFC 9112 (framing).
 from __future__ import annotations
 
 import asyncio
+import asyncio.sslproto
 import contextlib
 import json
 import socket
@@ -27,6 +28,9 @@ IDLE_S = 300.0
 #: A client that takes longer to accept bytes of a stream is cut off.
 STALLED_S = 60.0
 _CONNECTIONS_MAX = 10_000
+#: asyncio reads TLS into a buffer of 256 KiB per connection; a thousand idle watches would hold
+#: 256 MiB of them. One record is 16 KiB.
+_TLS_READ_BYTES = 16 * 1024
 
 _log = log.logger(__name__)
 
@@ -91,6 +95,7 @@ class HttpServer:
     """Serves one app on any number of listeners."""
 
     def __init__(self, app: App, tls: ssl.SSLContext | None) -> None:
+        asyncio.sslproto.SSLProtocol.max_size = _TLS_READ_BYTES
         self._app = app
         self._tls = tls
         self._servers: list[asyncio.Server] = []

@@ -11,7 +11,7 @@ from linkerd.local.apiserver.kinds import Kind, Kinds
 from linkerd.local.apiserver.status import no_such_path
 from linkerd.local.store import Obj
 
-V2_CONTENT_TYPE = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+V2_CONTENT_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 
 _QUERY = ("dryRun", "fieldManager", "fieldValidation", "force", "pretty")
 _SCALARS: dict[str, Obj] = {

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from linkerd.local.apiserver import defaults, metadata, schema, services, validation
+from linkerd.local.apiserver import crds, defaults, metadata, schema, services, validation
 from linkerd.local.apiserver.authn import User
-from linkerd.local.apiserver.kinds import Kind
+from linkerd.local.apiserver.kinds import CRD_RESOURCE, Kind
 from linkerd.local.apiserver.status import (
     ApiError,
     already_exists,
@@ -221,6 +221,8 @@ class Resources:
         if context.dry_run:
             return (new or old), new is None
         if new is None:
+            if kind.resource == CRD_RESOURCE:
+                crds.purge(self.store, old)
             return as_version(kind, self.store.delete(kind.resource, entry.key).decode()), True
         if new == old:
             return old, False

@@ -137,7 +137,10 @@ class Watch:
                 if self._selection.matches(entry):
                     self._queue.append(Event("ADDED", entry))
             return
-        for change in self._store.since(self._selection.kind.resource, version):
+        chosen = self._selection
+        picky = bool(chosen.labels.terms or chosen.fields.terms)
+        changes = self._store.since(chosen.kind.resource, version, chosen.namespace, before=picky)
+        for change in changes:
             self._take(change)
 
     def _offer(self, change: Change) -> None:
