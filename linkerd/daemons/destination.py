@@ -29,6 +29,7 @@ from linkerd.serve.board import Board, Topic
 from linkerd.serve.readiness import Readiness
 from linkerd.settings import address, parse, setting
 from linkerd.translate import destination as translate
+from linkerd.translate.params import http2_client_params
 
 _log = log.logger(__name__)
 
@@ -172,11 +173,7 @@ def main(argv: Sequence[str]) -> int:
 def _mesh(settings: Settings) -> tuple[MeshSettings, bytes]:
     if not settings.enable_endpoint_slices:
         raise SettingsError("--enable-endpoint-slices=false: the Endpoints API is not supported")
-    http2 = b""
-    if settings.meshed_http2_client_params:
-        from linkerd.translate.params import http2_client_params  # late: it costs memory
-
-        http2 = http2_client_params(settings.meshed_http2_client_params)
+    http2 = http2_client_params(settings.meshed_http2_client_params)
     mesh = names.Mesh(
         settings.controller_namespace,
         settings.identity_trust_domain or "cluster.local",
