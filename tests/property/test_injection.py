@@ -34,12 +34,12 @@ def _workloads(draw: st.DrawFn) -> dict[str, Any]:
         spec["volumes"] = [{"name": "data", "emptyDir": {}}]
     template: dict[str, Any] = {"spec": spec}
     if draw(st.booleans()):
-        metadata = {"annotations": draw(_TEXTS), "labels": draw(_TEXTS)}
-        template["metadata"] = {key: value for key, value in metadata.items() if value}
+        entries = {"annotations": draw(_TEXTS), "labels": draw(_TEXTS)}
+        template["metadata"] = {key: value for key, value in entries.items() if value}
     kind = draw(st.sampled_from(["Deployment", "StatefulSet", "Job", "CronJob", "Pod"]))
-    metadata = {"name": "w", "namespace": "ns"}
+    metadata: dict[str, Any] = {"name": "w", "namespace": "ns"}
     if kind == "Pod":
-        merged = {**template.get("metadata", {}), **metadata}
+        merged: dict[str, Any] = {**template.get("metadata", {}), **metadata}
         return {"apiVersion": "v1", "kind": kind, "metadata": merged, "spec": spec}
     outer = {"template": template}
     if kind == "CronJob":

@@ -80,7 +80,7 @@ def parsed(document: dict[str, Any]) -> workload.Workload:
 
 def container(spec: dict[str, Any], name: str) -> dict[str, Any]:
     """Returns a container or init container of a pod spec by name."""
-    return next(one for one in workload.containers(spec) if one["name"] == name)  # type: ignore[return-value]
+    return next(dict(one) for one in workload.containers(spec) if one["name"] == name)
 
 
 def environment(spec: dict[str, Any]) -> dict[str, str]:
