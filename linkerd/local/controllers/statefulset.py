@@ -1,0 +1,137 @@
+"""StatefulSet: pods with names that stay, started in order and updated from the last.
+
+Claims of volumes are not there: a StatefulSet with volumeClaimTemplates says so in an event and is
+not run. Source: kubernetes pkg/controller/statefulset/stateful_set_control.go.
+"""
+
+from __future__ import annotations
+
+from linkerd.kube.resources import PODS, STATEFUL_SETS
+from linkerd.local.controllers.facts import (
+    Object,
+    available_in_s,
+    is_finished,
+    is_terminating,
+    pod_from,
+    ready_since,
+    template_hash,
+)
+from linkerd.local.controllers.plan import Create, Delete, Emit, Plan, Status, with_status
+from linkerd.local.controllers.world import Key, World
+
+_HASH = "controller-revision-hash"
+
+
+def plan(world: World, key: Key, now: float) -> Plan:
+    """Returns the next pod to create or delete and the status to write."""
+    result = Plan()
+    stateful_set = world.at(key)
+    if stateful_set is None or is_terminating(stateful_set):
+        return result
+    spec = stateful_set["spec"]
+    if spec.get("volumeClaimTemplates"):
+        if not (stateful_set.get("status") or {}).get("observedGeneration"):
+            message = "this cluster does not have volumeClaimTemplates; use emptyDir or hostPath"
+            result.actions.append(
+                Emit(STATEFUL_SETS, stateful_set, "Unsupported", message, "Warning")
+            )
+        _status(result, stateful_set, [], "", now)
+        return result
+    revision = template_hash(spec["template"])
+    pods = {_ordinal(pod): pod for pod in world.owned(stateful_set, PODS)}
+    _step(result, stateful_set, pods, revision, now)
+    _status(result, stateful_set, list(pods.values()), revision, now)
+    return result
+
+
+def _step(
+    result: Plan, stateful_set: Object, pods: dict[int, Object], revision: str, now: float
+) -> None:
+    spec = stateful_set["spec"]
+    parallel = spec.get("podManagementPolicy") == "Parallel"
+    start = (spec.get("ordinals") or {}).get("start", 0)
+    wanted = range(start, start + spec.get("replicas", 1))
+    for ordinal in wanted:
+        pod = pods.get(ordinal)
+        if pod is None:
+            result.actions.append(_pod(stateful_set, ordinal, revision))
+        elif is_finished(pod) and not is_terminating(pod):
+            result.actions.append(Delete(PODS, pod))
+        elif _steady(result, spec, pod, now):
+            continue
+        if not parallel:
+            return
+    surplus = sorted((ordinal for ordinal in pods if ordinal not in wanted), reverse=True)
+    for ordinal in surplus:
+        if not is_terminating(pods[ordinal]):
+            result.actions.append(Delete(PODS, pods[ordinal]))
+        if not parallel:
+            return
+    _update(result, stateful_set, pods, wanted, revision)
+
+
+def _update(
+    result: Plan, stateful_set: Object, pods: dict[int, Object], wanted: range, revision: str
+) -> None:
+    strategy = stateful_set["spec"].get("updateStrategy") or {}
+    if strategy.get("type", "RollingUpdate") != "RollingUpdate":
+        return
+    partition = (strategy.get("rollingUpdate") or {}).get("partition", 0)
+    for ordinal in reversed(wanted):
+        pod = pods.get(ordinal)
+        if pod is None or is_terminating(pod):
+            return
+        if ordinal >= partition and pod["metadata"]["labels"].get(_HASH) != revision:
+            result.actions.append(Delete(PODS, pod))
+            return
+        if ready_since(pod) is None:
+            return
+
+
+def _steady(result: Plan, spec: Object, pod: Object, now: float) -> bool:
+    wait = available_in_s(pod, spec.get("minReadySeconds", 0), now)
+    if wait:
+        result.again(wait)
+    return wait == 0
+
+
+def _pod(stateful_set: Object, ordinal: int, revision: str) -> Create:
+    name = f"{stateful_set['metadata']['name']}-{ordinal}"
+    created = pod_from(STATEFUL_SETS, stateful_set, stateful_set["spec"]["template"], name=name)
+    created.body["metadata"]["labels"] = {
+        **created.body["metadata"]["labels"],
+        _HASH: revision,
+        "statefulset.kubernetes.io/pod-name": name,
+        "apps.kubernetes.io/pod-index": str(ordinal),
+    }
+    created.body["spec"] = {
+        **created.body["spec"],
+        "hostname": name,
+        "subdomain": stateful_set["spec"].get("serviceName", ""),
+    }
+    return created
+
+
+def _status(
+    result: Plan, stateful_set: Object, pods: list[Object], revision: str, now: float
+) -> None:
+    min_ready_s = stateful_set["spec"].get("minReadySeconds", 0)
+    updated = [pod for pod in pods if pod["metadata"]["labels"].get(_HASH) == revision]
+    status = {
+        "replicas": len(pods),
+        "readyReplicas": sum(ready_since(pod) is not None for pod in pods),
+        "availableReplicas": sum(available_in_s(pod, min_ready_s, now) == 0 for pod in pods),
+        "currentReplicas": len(updated),
+        "updatedReplicas": len(updated),
+        "currentRevision": f"{stateful_set['metadata']['name']}-{revision}",
+        "updateRevision": f"{stateful_set['metadata']['name']}-{revision}",
+        "observedGeneration": stateful_set["metadata"].get("generation", 1),
+    }
+    changed = with_status(stateful_set, status)
+    if changed is not None:
+        result.actions.append(Status(STATEFUL_SETS, changed))
+
+
+def _ordinal(pod: Object) -> int:
+    tail = str(pod["metadata"]["name"]).rpartition("-")[2]
+    return int(tail) if tail.isdigit() else -1
