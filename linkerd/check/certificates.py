@@ -25,7 +25,7 @@ from linkerd.kube.resources import (
     VALIDATING_WEBHOOKS,
     Resource,
 )
-from linkerd.pki import keys, trust
+from linkerd.pki import digest, keys, trust
 
 _MeshProbe = Callable[[Mesh], Awaitable[None]]
 _SOON = timedelta(days=60)
@@ -279,11 +279,11 @@ async def _webhook_certificate(mesh: Mesh, name: str) -> x509.Certificate:
 async def _proxies_trust(mesh: Mesh) -> None:
     body = await mesh.kube.get(CONFIG_MAPS, "linkerd-identity-trust-roots", mesh.namespace)
     bundle = (body.get("data") or {}).get("ca-bundle.crt") or ""
-    wanted = {trust.bundle_sha256(bundle), trust.bundle_sha256(bundle.strip())}
+    wanted = digest.bundle_sha256(bundle)
     other = []
     for pod in await mesh.data_plane_pods():
         found = cluster.annotations_of(pod).get(_TRUST_ROOT_ANNOTATION)
-        if found is not None and found not in wanted:
+        if found is not None and found != wanted:
             other.append(cluster.full_name(pod))
     if other:
         first = "Some pods do not have the current trust bundle and must be restarted:"
