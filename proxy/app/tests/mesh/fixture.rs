@@ -34,7 +34,9 @@ pub struct Mesh {
 
 /// The server's endpoint as the destination service would describe it.
 pub fn endpoint() -> Endpoint {
-    Endpoint::meshed(POD, SERVER_ID).label("pod", "web-1").label("deployment", "web")
+    Endpoint::meshed(POD, SERVER_ID)
+        .label("pod", "web-1")
+        .label("deployment", "web")
 }
 
 /// A service in front of the server.
@@ -48,7 +50,12 @@ pub fn world() -> World {
 }
 
 fn proxy(identity: &'static str, ip: &'static str) -> Proxy<'static> {
-    Proxy { binary: env!("CARGO_BIN_EXE_linkerd-proxy"), identity, ip, environment: &[] }
+    Proxy {
+        binary: env!("CARGO_BIN_EXE_linkerd-proxy"),
+        identity,
+        ip,
+        environment: &[],
+    }
 }
 
 impl Mesh {
@@ -62,7 +69,11 @@ impl Mesh {
         let control = ControlPlane::new(Authority::generate(), world);
         let client = Pod::start(&client, &control, &proxy(CLIENT_ID, CLIENT_IP));
         let server = Pod::start(&server, &control, &proxy(SERVER_ID, SERVER_IP));
-        Some(Self { control, client, server })
+        Some(Self {
+            control,
+            client,
+            server,
+        })
     }
 
     /// Sends a request from the client pod.
@@ -78,10 +89,9 @@ impl Mesh {
     /// Sends bytes from the client pod and reads until `until` bytes came or the connection ended.
     pub fn exchange(&self, from: From, to: &str, bytes: &'static [u8], until: usize) -> Vec<u8> {
         let to = to.parse().expect("a literal address");
-        let answer = self
-            .client
-            .namespace
-            .block_on(uid(from), async move { client::exchange(to, bytes, until).await });
+        let answer = self.client.namespace.block_on(uid(from), async move {
+            client::exchange(to, bytes, until).await
+        });
         // A reset is an ending too.
         answer.unwrap_or_default()
     }
@@ -119,7 +129,10 @@ pub fn grpc(path: &'static str) -> Request<&'static str> {
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(10), "not in time: {what}");
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "not in time: {what}"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -7,22 +7,41 @@ use crate::fixture::*;
 
 #[test]
 fn probes_answer_and_a_signal_ends_the_proxy_cleanly() {
-    let Some(mut mesh) = Mesh::start(world()) else { return };
+    let Some(mut mesh) = Mesh::start(world()) else {
+        return;
+    };
     mesh.server.serve(PORT, Kind::Http);
     for path in ["/live", "/ready"] {
-        assert_eq!(StatusCode::OK, mesh.server.admin(path).expect("the admin server answers").status, "{path}");
+        assert_eq!(
+            StatusCode::OK,
+            mesh.server
+                .admin(path)
+                .expect("the admin server answers")
+                .status,
+            "{path}"
+        );
     }
-    assert_eq!(StatusCode::OK, mesh.send(From::Meshed, SERVICE, get(Version::HTTP_11, "/")).status);
+    assert_eq!(
+        StatusCode::OK,
+        mesh.send(From::Meshed, SERVICE, get(Version::HTTP_11, "/"))
+            .status
+    );
     assert!(mesh.client.terminate().success());
     assert!(mesh.server.terminate().success());
 }
 
 #[test]
 fn one_certificate_and_one_discovery_serve_many_connections() {
-    let Some(mesh) = Mesh::start(world()) else { return };
+    let Some(mesh) = Mesh::start(world()) else {
+        return;
+    };
     mesh.server.serve(PORT, Kind::Http);
     for _ in 0..20 {
-        assert_eq!(StatusCode::OK, mesh.send(From::Meshed, SERVICE, get(Version::HTTP_11, "/")).status);
+        assert_eq!(
+            StatusCode::OK,
+            mesh.send(From::Meshed, SERVICE, get(Version::HTTP_11, "/"))
+                .status
+        );
     }
     let calls = mesh.control.calls();
     let count = |text: &str| calls.iter().filter(|call| call.starts_with(text)).count();

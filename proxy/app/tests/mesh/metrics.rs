@@ -25,7 +25,9 @@ fn parse(labels: &str) -> Labels {
     let mut out = Labels::new();
     let mut rest = labels;
     while let Some((key, tail)) = rest.split_once("=\"") {
-        let (value, tail) = tail.split_once('"').expect("values are quoted and hold no quotes here");
+        let (value, tail) = tail
+            .split_once('"')
+            .expect("values are quoted and hold no quotes here");
         out.insert(key.trim_start_matches(',').to_owned(), value.to_owned());
         rest = tail;
     }
@@ -33,7 +35,10 @@ fn parse(labels: &str) -> Labels {
 }
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
-    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 fn expect(page: &str, family: &str, expected: &Labels, value: f64) {
@@ -42,7 +47,10 @@ fn expect(page: &str, family: &str, expected: &Labels, value: f64) {
     let Some((_, found)) = found else {
         panic!("{family} has no {expected:#?}\nbut:\n{all:#?}");
     };
-    assert!((found - value).abs() < 0.5, "{family}: expected {value}, found {found}");
+    assert!(
+        (found - value).abs() < 0.5,
+        "{family}: expected {value}, found {found}"
+    );
 }
 
 fn with(base: &Labels, pairs: &[(&str, &str)]) -> Labels {
@@ -53,7 +61,9 @@ fn with(base: &Labels, pairs: &[(&str, &str)]) -> Labels {
 
 #[test]
 fn golden_metrics_carry_linkerds_names_and_labels() {
-    let Some(mesh) = Mesh::start(world().server(Server::new(PORT, "web"))) else { return };
+    let Some(mesh) = Mesh::start(world().server(Server::new(PORT, "web"))) else {
+        return;
+    };
     mesh.server.serve(PORT, Kind::Http);
     // Until the policy has come, requests count under the default server.
     eventually("the server's policy is known", || {
@@ -62,11 +72,22 @@ fn golden_metrics_carry_linkerds_names_and_labels() {
     });
     let count = |page: &str, family: &str, expected: &Labels| {
         let all = samples(page, family);
-        all.iter().find(|(labels, _)| labels == expected).map_or(0.0, |(_, value)| *value)
+        all.iter()
+            .find(|(labels, _)| labels == expected)
+            .map_or(0.0, |(_, value)| *value)
     };
     let (target, srv) = (
-        [("target_addr", POD), ("target_ip", SERVER_IP), ("target_port", "8080")],
-        [("srv_group", "policy.linkerd.io"), ("srv_kind", "server"), ("srv_name", "web"), ("srv_port", "8080")],
+        [
+            ("target_addr", POD),
+            ("target_ip", SERVER_IP),
+            ("target_port", "8080"),
+        ],
+        [
+            ("srv_group", "policy.linkerd.io"),
+            ("srv_kind", "server"),
+            ("srv_name", "web"),
+            ("srv_port", "8080"),
+        ],
     );
     let policy = [
         ("route_group", ""),
@@ -77,35 +98,93 @@ fn golden_metrics_carry_linkerds_names_and_labels() {
         ("authz_name", "web"),
     ];
     let tls = [("tls", "true"), ("client_id", CLIENT_ID)];
-    let inbound = labels(&[&[("direction", "inbound")][..], &target, &tls, &srv, &policy].concat());
+    let inbound = labels(
+        &[
+            &[("direction", "inbound")][..],
+            &target,
+            &tls,
+            &srv,
+            &policy,
+        ]
+        .concat(),
+    );
     let outbound = labels(
         &[
             &[("direction", "outbound"), ("authority", AUTHORITY)][..],
             &target,
             &[("tls", "true"), ("server_id", SERVER_ID)],
-            &[("dst_namespace", "shop"), ("dst_service", "web"), ("dst_pod", "web-1"), ("dst_deployment", "web")],
+            &[
+                ("dst_namespace", "shop"),
+                ("dst_service", "web"),
+                ("dst_pod", "web-1"),
+                ("dst_deployment", "web"),
+            ],
         ]
         .concat(),
     );
     let classes: [(&str, Labels, f64); 3] = [
-        ("/", labels(&[("status_code", "200"), ("classification", "success"), ("grpc_status", ""), ("error", "")]), 2.0),
-        ("/status/500", labels(&[("status_code", "500"), ("classification", "failure"), ("grpc_status", ""), ("error", "")]), 1.0),
-        ("grpc", labels(&[("status_code", "200"), ("classification", "failure"), ("grpc_status", "13"), ("error", "")]), 1.0),
+        (
+            "/",
+            labels(&[
+                ("status_code", "200"),
+                ("classification", "success"),
+                ("grpc_status", ""),
+                ("error", ""),
+            ]),
+            2.0,
+        ),
+        (
+            "/status/500",
+            labels(&[
+                ("status_code", "500"),
+                ("classification", "failure"),
+                ("grpc_status", ""),
+                ("error", ""),
+            ]),
+            1.0,
+        ),
+        (
+            "grpc",
+            labels(&[
+                ("status_code", "200"),
+                ("classification", "failure"),
+                ("grpc_status", "13"),
+                ("error", ""),
+            ]),
+            1.0,
+        ),
     ];
-    let pages = || [(mesh.client.metrics(), &outbound), (mesh.server.metrics(), &inbound)];
+    let pages = || {
+        [
+            (mesh.client.metrics(), &outbound),
+            (mesh.server.metrics(), &inbound),
+        ]
+    };
     let before = pages();
     for _ in 0..2 {
-        assert_eq!(StatusCode::OK, mesh.send(From::Meshed, SERVICE, get(Version::HTTP_11, "/")).status);
+        assert_eq!(
+            StatusCode::OK,
+            mesh.send(From::Meshed, SERVICE, get(Version::HTTP_11, "/"))
+                .status
+        );
     }
     mesh.send(From::Meshed, SERVICE, get(Version::HTTP_2, "/status/500"));
     mesh.send(From::Meshed, SERVICE, grpc("/shop.Web/fail/13"));
     let after = pages();
     for ((page, base), (old, _)) in after.iter().zip(&before) {
-        expect(page, "request_total", base, count(old, "request_total", base) + 4.0);
+        expect(
+            page,
+            "request_total",
+            base,
+            count(old, "request_total", base) + 4.0,
+        );
         for (path, class, sent) in &classes {
             // An absent class label is an empty one to Prometheus.
-            let class: Vec<(&str, &str)> =
-                class.iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| (k.as_str(), v.as_str())).collect();
+            let class: Vec<(&str, &str)> = class
+                .iter()
+                .filter(|(_, v)| !v.is_empty())
+                .map(|(k, v)| (k.as_str(), v.as_str()))
+                .collect();
             let full = with(base, &class);
             let (old, page) = (without_empty_class(old), without_empty_class(page));
             let expected = count(&old, "response_total", &full) + sent;
@@ -115,18 +194,47 @@ fn golden_metrics_carry_linkerds_names_and_labels() {
     }
     let page = mesh.server.metrics();
     let allowed = labels(&[&target[..], &tls, &srv, &policy].concat());
-    assert!(count(&page, "inbound_http_authz_allow_total", &allowed) >= 4.0, "{page}");
-    let accepted = labels(&[&[("direction", "inbound"), ("peer", "src")][..], &target, &tls, &srv].concat());
-    assert!(count(&page, "tcp_open_total", &accepted) >= 1.0, "{:#?}", samples(&page, "tcp_open_total"));
+    assert!(
+        count(&page, "inbound_http_authz_allow_total", &allowed) >= 4.0,
+        "{page}"
+    );
+    // The meshed connection may be older than the policy and keep the default server's labels.
+    mesh.send(From::Unmeshed, POD, get(Version::HTTP_11, "/"));
+    let plain = [
+        ("tls", "no_identity"),
+        ("no_tls_reason", "no_tls_from_remote"),
+    ];
+    let accepted = labels(
+        &[
+            &[("direction", "inbound"), ("peer", "src")][..],
+            &target,
+            &plain,
+            &srv,
+        ]
+        .concat(),
+    );
+    let page = mesh.server.metrics();
+    assert!(
+        count(&page, "tcp_open_total", &accepted) >= 1.0,
+        "{:#?}",
+        samples(&page, "tcp_open_total")
+    );
     let dialled = with(&outbound, &[("peer", "dst")]);
     let page = mesh.client.metrics();
-    assert!(count(&page, "tcp_open_total", &dialled) >= 1.0, "{:#?}", samples(&page, "tcp_open_total"));
-    assert!(samples(&page, "tcp_write_bytes_total").iter().any(|(l, v)| *l == dialled && *v > 0.0));
+    assert!(
+        count(&page, "tcp_open_total", &dialled) >= 1.0,
+        "{:#?}",
+        samples(&page, "tcp_open_total")
+    );
+    assert!(samples(&page, "tcp_write_bytes_total")
+        .iter()
+        .any(|(l, v)| *l == dialled && *v > 0.0));
     assert!(page.contains("control_identity_cert_expiration_timestamp_seconds"));
     assert!(page.contains("proxy_build_info"));
 }
 
 /// Drops `grpc_status=""` and `error=""`, which some classes carry empty.
 fn without_empty_class(page: &str) -> String {
-    page.replace(",grpc_status=\"\"", "").replace(",error=\"\"", "")
+    page.replace(",grpc_status=\"\"", "")
+        .replace(",error=\"\"", "")
 }

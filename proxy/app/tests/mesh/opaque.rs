@@ -11,12 +11,16 @@ fn opaque_world() -> World {
     let service = linkerd_proxy_testkit::world::Service::new(SERVICE, AUTHORITY)
         .protocol(Protocol::Opaque)
         .endpoint(endpoint().opaque());
-    World::new().service(service).server(Server::new(PORT, "db").protocol(Protocol::Opaque))
+    World::new()
+        .service(service)
+        .server(Server::new(PORT, "db").protocol(Protocol::Opaque))
 }
 
 #[test]
 fn opaque_bytes_pass_encrypted() {
-    let Some(mesh) = Mesh::start(opaque_world()) else { return };
+    let Some(mesh) = Mesh::start(opaque_world()) else {
+        return;
+    };
     mesh.server.serve(PORT, Kind::Tcp);
     let capture = mesh.server.namespace.capture();
     for to in [SERVICE, POD] {
@@ -30,9 +34,15 @@ fn opaque_bytes_pass_encrypted() {
 
 #[test]
 fn a_server_may_speak_first_on_an_opaque_port() {
-    let Some(mesh) = Mesh::start(opaque_world()) else { return };
+    let Some(mesh) = Mesh::start(opaque_world()) else {
+        return;
+    };
     mesh.server.serve(PORT, Kind::Banner);
-    for (from, to) in [(From::Meshed, SERVICE), (From::Meshed, POD), (From::Unmeshed, POD)] {
+    for (from, to) in [
+        (From::Meshed, SERVICE),
+        (From::Meshed, POD),
+        (From::Unmeshed, POD),
+    ] {
         let answer = mesh.exchange(from, to, b"", BANNER.len());
         assert_eq!(BANNER, String::from_utf8_lossy(&answer), "{from:?} to {to}");
     }
@@ -40,9 +50,15 @@ fn a_server_may_speak_first_on_an_opaque_port() {
 
 #[test]
 fn bytes_that_are_no_http_pass_where_the_protocol_is_detected() {
-    let Some(mesh) = Mesh::start(world()) else { return };
+    let Some(mesh) = Mesh::start(world()) else {
+        return;
+    };
     mesh.server.serve(PORT, Kind::Tcp);
-    for (from, to) in [(From::Meshed, SERVICE), (From::Meshed, POD), (From::Unmeshed, POD)] {
+    for (from, to) in [
+        (From::Meshed, SERVICE),
+        (From::Meshed, POD),
+        (From::Unmeshed, POD),
+    ] {
         let answer = mesh.exchange(from, to, QUERY, QUERY.len());
         assert_eq!(QUERY, answer, "{from:?} to {to}");
     }
@@ -50,7 +66,9 @@ fn bytes_that_are_no_http_pass_where_the_protocol_is_detected() {
 
 #[test]
 fn the_end_of_a_connection_reaches_the_other_side() {
-    let Some(mesh) = Mesh::start(opaque_world()) else { return };
+    let Some(mesh) = Mesh::start(opaque_world()) else {
+        return;
+    };
     mesh.server.serve(PORT, Kind::Tcp);
     let rest = mesh.client.namespace.block_on(None, async {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};

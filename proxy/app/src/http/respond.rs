@@ -1,0 +1,119 @@
+//! Answers that the proxy gives itself.
+
+use super::body::Body;
+use super::headers::{PROXY_CONNECTION, PROXY_ERROR};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
+use linkerd_proxy_core::classify::is_grpc;
+use linkerd_proxy_core::failure::Failure;
+
+/// What the client understands, noted before its request is taken apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// Whether it waits for a gRPC status.
+    pub grpc: bool,
+    /// Whether the connection itself is HTTP/1.
+    pub http1: bool,
+    /// Whether it may learn why.
+    pub emit: bool,
+}
+
+impl Manner {
+    /// Reads it off the request.
+    pub fn of<B>(request: &Request<B>, emit: bool) -> Self {
+        let http2 = request.version() == Version::HTTP_2;
+        let content_type = request
+            .headers()
+            .get(CONTENT_TYPE)
+            .map(HeaderValue::as_bytes);
+        Self {
+            grpc: http2 && is_grpc(content_type),
+            http1: !http2,
+            emit,
+        }
+    }
+}
+
+/// Builds the response for a failure.
+pub fn respond(failure: Failure, manner: Manner) -> Response<Body> {
+    let answer = failure.answer();
+    let mut response = Response::new(Body::empty());
+    let text = HeaderValue::from_static(answer.text);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    if manner.emit {
+        headers.insert(PROXY_ERROR, text.clone());
+        if answer.close {
+            headers.insert(PROXY_CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+    if manner.grpc {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert("grpc-status", HeaderValue::from(answer.grpc));
+        if manner.emit {
+            headers.insert("grpc-message", text);
+        }
+        return response;
+    }
+    if manner.http1 && answer.close {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    *response.status_mut() =
+        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_clients_get_a_status_in_the_head() {
+        let response = respond(
+            Failure::Unauthorized,
+            Manner {
+                grpc: true,
+                http1: false,
+                emit: true,
+            },
+        );
+        assert_eq!(StatusCode::OK, response.status());
+        assert_eq!("7", response.headers()["grpc-status"]);
+        assert_eq!(
+            "unauthorized request on route",
+            response.headers()["grpc-message"]
+        );
+    }
+
+    #[test]
+    fn strangers_learn_no_reason() {
+        let response = respond(
+            Failure::Unauthorized,
+            Manner {
+                grpc: false,
+                http1: true,
+                emit: false,
+            },
+        );
+        assert_eq!(StatusCode::FORBIDDEN, response.status());
+        assert_eq!(1, response.headers().len());
+    }
+
+    #[test]
+    fn fatal_failures_close_http1() {
+        let response = respond(
+            Failure::FailFast,
+            Manner {
+                grpc: false,
+                http1: true,
+                emit: true,
+            },
+        );
+        assert_eq!("close", response.headers()["connection"]);
+        assert_eq!("close", response.headers()["l5d-proxy-connection"]);
+        assert_eq!(
+            "service in fail-fast",
+            response.headers()["l5d-proxy-error"]
+        );
+    }
+}

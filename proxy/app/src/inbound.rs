@@ -1,0 +1,366 @@
+//! Connections to our pod: accept → policy → detect → authorize → forward → record.
+//!
+//! Source: linkerd2-proxy linkerd/app/inbound (behaviour).
+
+pub mod http;
+pub mod tcp;
+
+use crate::drain::Drain;
+use crate::http::detect::{detect, Detected};
+use crate::http::Version;
+use crate::net::io::{Io, Peeked, Socket};
+use crate::net::socket::{canonical, configure, original_dst, Options};
+use crate::net::tls::MeshTls;
+use crate::policy::{Policies, Watched};
+use crate::settings::Settings;
+use crate::telemetry::transport::Transport;
+use crate::telemetry::{short_meta, target_labels, Metrics};
+use bytes::Bytes;
+use linkerd_proxy_core::authorize::Peer;
+use linkerd_proxy_core::detect::{tls, Tls};
+use linkerd_proxy_core::identity::Id;
+use linkerd_proxy_core::labels::Labels;
+use linkerd_proxy_core::server::Protocol;
+use linkerd_proxy_core::transport_header::{Decoded, Header, Session, MESSAGE_BYTES_MAX};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tracing::{debug, info, warn};
+
+/// No ClientHello that we answer is longer.
+const HELLO_BYTES_MAX: usize = 16 * 1024;
+/// Pause after the kernel refuses to accept (usually: no file descriptors left).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The inbound side of the proxy.
+pub struct Inbound {
+    /// All settings.
+    pub settings: Arc<Settings>,
+    /// Our identity.
+    pub tls: Arc<MeshTls>,
+    /// Who may do what.
+    pub policies: Arc<Policies>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Clients of the application's ports.
+    pub clients: http::Clients,
+    /// Requests being served.
+    pub in_flight: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+/// How the client side of a connection is encrypted.
+#[derive(Clone, Debug)]
+pub enum ClientTls {
+    /// By us, with the client's name if it showed one.
+    Mesh(Option<Id>),
+    /// By the application, under this name.
+    Opaque(String),
+    /// Not at all, for this reason.
+    None(&'static str),
+}
+
+impl ClientTls {
+    /// The labels of it.
+    pub fn labels(&self) -> Labels {
+        match self {
+            Self::Mesh(id) => Labels::new()
+                .with("tls", "true")
+                .with("client_id", id.as_ref().map_or("", |id| id.as_str())),
+            Self::Opaque(sni) => Labels::new().with("tls", "opaque").with("sni", sni),
+            Self::None(reason) => Labels::new()
+                .with("tls", "no_identity")
+                .with("no_tls_reason", reason),
+        }
+    }
+
+    /// What it proves.
+    pub fn peer(&self) -> Peer {
+        match self {
+            Self::Mesh(id) => Peer::Mesh(id.clone()),
+            Self::Opaque(_) | Self::None(_) => Peer::Plain,
+        }
+    }
+}
+
+/// One accepted connection and what is known about it.
+pub struct Accepted {
+    /// The client.
+    pub client: SocketAddr,
+    /// The application's address.
+    pub target: SocketAddr,
+    /// How the client is encrypted.
+    pub tls: ClientTls,
+    /// The target port's policy.
+    pub policy: Watched,
+}
+
+impl Inbound {
+    /// Accepts until the proxy drains.
+    pub async fn run(self: Arc<Self>, listener: TcpListener, drain: Drain) {
+        let stop = drain.signaled();
+        tokio::pin!(stop);
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = &mut stop => return,
+            };
+            match accepted {
+                Ok((tcp, client)) => {
+                    let inbound = self.clone();
+                    let drain = drain.clone();
+                    tokio::spawn(
+                        async move { inbound.connection(tcp, canonical(client), drain).await },
+                    );
+                }
+                Err(error) => {
+                    warn!(%error, "failed to accept");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(self: Arc<Self>, tcp: TcpStream, client: SocketAddr, drain: Drain) {
+        let target = match original_dst(&tcp) {
+            Ok(target) => target,
+            Err(error) => {
+                debug!(%client, %error, "connection has no original destination");
+                return;
+            }
+        };
+        if let Err(error) = self.clone().serve(tcp, client, target, drain).await {
+            debug!(%client, %target, %error, "inbound connection failed");
+            let kind = match error.kind() {
+                io::ErrorKind::TimedOut => "tls detection timeout",
+                io::ErrorKind::PermissionDenied => return,
+                _ => "i/o",
+            };
+            let labels = Labels::new()
+                .with("error", kind)
+                .and(&target_labels(target));
+            self.metrics.inbound_tcp_errors.get(&labels).add(1);
+        }
+    }
+
+    /// Serves one connection whose client meant `target`.
+    async fn serve(
+        self: Arc<Self>,
+        tcp: TcpStream,
+        client: SocketAddr,
+        target: SocketAddr,
+        drain: Drain,
+    ) -> io::Result<()> {
+        let settings = &self.settings;
+        if !settings.inbound_ips.is_empty() && !settings.inbound_ips.contains(&target.ip()) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "target is not an address of this pod",
+            ));
+        }
+        let options = Options {
+            keepalive: settings.inbound.accept_keepalive,
+            user_timeout: settings.inbound.accept_user_timeout,
+        };
+        configure(&tcp, options)?;
+        if target.port() == settings.inbound_addr.port() {
+            return self.direct(tcp, client, target, drain).await;
+        }
+        let policy = self.policies.get(target.port());
+        let protocol = policy.borrow().protocol;
+        if protocol == Protocol::Opaque {
+            let accepted = Accepted {
+                client,
+                target,
+                tls: ClientTls::None("port_skipped"),
+                policy,
+            };
+            return self.bytes(tcp.into(), accepted, drain).await;
+        }
+        let timeout = match protocol {
+            Protocol::Detect(timeout) => timeout,
+            Protocol::Http1
+            | Protocol::Http2
+            | Protocol::Grpc
+            | Protocol::Opaque
+            | Protocol::Tls => settings.inbound.detect_timeout,
+        };
+        let (mut io, tls) = self.accept_tls(tcp.into(), timeout).await?;
+        let meshed = matches!(tls, ClientTls::Mesh(_));
+        let opaque = matches!(tls, ClientTls::Opaque(_)) || protocol == Protocol::Tls;
+        let accepted = Accepted {
+            client,
+            target,
+            tls,
+            policy,
+        };
+        if opaque {
+            return self.bytes(io, accepted, drain).await;
+        }
+        let detected = match protocol {
+            Protocol::Http2 | Protocol::Grpc => Detected::Http(Version::Http2),
+            Protocol::Http1 if !meshed => Detected::Http(Version::Http1),
+            Protocol::Http1 => match detect(&mut io, timeout).await? {
+                Detected::TimedOut => Detected::Http(Version::Http1),
+                other => other,
+            },
+            Protocol::Detect(_) | Protocol::Opaque | Protocol::Tls => {
+                detect(&mut io, timeout).await?
+            }
+        };
+        match detected {
+            Detected::Http(version) => self.http(io, version, accepted, drain).await,
+            Detected::NotHttp | Detected::TimedOut => self.bytes(io, accepted, drain).await,
+            Detected::Closed => Ok(()),
+        }
+    }
+
+    /// Terminates TLS that is meant for us and leaves the rest alone.
+    ///
+    /// # Errors
+    /// The socket's, the handshake's, or `TimedOut`.
+    pub async fn accept_tls(&self, mut io: Io, timeout: Duration) -> io::Result<(Io, ClientTls)> {
+        let decide = |bytes: &[u8]| match tls(bytes) {
+            Tls::Incomplete => None,
+            done => Some(done),
+        };
+        let hello = match io.peek_within(timeout, HELLO_BYTES_MAX, decide).await? {
+            Peeked::Answer(hello) => hello,
+            Peeked::End => Tls::NotTls,
+            Peeked::TimedOut => {
+                // Linkerd's proxy gives up here, which breaks protocols whose server speaks first;
+                // bytes that never came cannot be TLS for us, so they are handled as plaintext.
+                if io.peeked() > 0 {
+                    return Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        "tls detection timed out",
+                    ));
+                }
+                Tls::NotTls
+            }
+        };
+        match hello {
+            Tls::Sni(name) if name == self.tls.server_name() => {
+                let socket = io
+                    .into_socket()
+                    .ok_or_else(|| io::Error::other("already tls"))?;
+                let accepted = self.tls.accept(socket, false, timeout).await?;
+                Ok((accepted.io, ClientTls::Mesh(accepted.client_id)))
+            }
+            Tls::Sni(name) => Ok((io, ClientTls::Opaque(name))),
+            Tls::NotTls | Tls::Incomplete => Ok((io, ClientTls::None("no_tls_from_remote"))),
+        }
+    }
+
+    /// Serves a peer's proxy that dialled our inbound port and says in a header what it wants.
+    async fn direct(
+        self: Arc<Self>,
+        tcp: TcpStream,
+        client: SocketAddr,
+        local: SocketAddr,
+        drain: Drain,
+    ) -> io::Result<()> {
+        let timeout = self.settings.inbound.detect_timeout;
+        let refused = |why: &'static str| io::Error::new(io::ErrorKind::InvalidData, why);
+        let accepted = self
+            .tls
+            .accept(Socket::new(tcp, Bytes::new()), true, timeout)
+            .await?;
+        let mut io = accepted.io;
+        if !accepted.has_header || accepted.client_id.is_none() {
+            return Err(refused(
+                "a direct connection needs a client identity and a transport header",
+            ));
+        }
+        let decide = |bytes: &[u8]| match Header::decode(bytes) {
+            Decoded::Incomplete => None,
+            done => Some(done),
+        };
+        let (header, n) = match io
+            .peek_within(timeout, MESSAGE_BYTES_MAX + 32, decide)
+            .await?
+        {
+            Peeked::Answer(Decoded::Header(header, n)) => (header, n),
+            Peeked::Answer(Decoded::Invalid(why)) => return Err(refused(why)),
+            Peeked::Answer(Decoded::Incomplete) | Peeked::End => {
+                return Err(refused("connection ended in the transport header"));
+            }
+            Peeked::TimedOut => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "no transport header",
+                ))
+            }
+        };
+        io.consume(n);
+        let session = match header.session {
+            None => "",
+            Some(Session::Http1) => "http/1",
+            Some(Session::Http2) => "http/2",
+        };
+        let tls = ClientTls::Mesh(accepted.client_id);
+        let labels = Labels::new()
+            .with("session_protocol", session)
+            .with_display("target_port", header.port)
+            .with("target_name", header.name.as_deref().unwrap_or(""))
+            .with(
+                "client_id",
+                match &tls {
+                    ClientTls::Mesh(Some(id)) => id.as_str(),
+                    ClientTls::Mesh(None) | ClientTls::Opaque(_) | ClientTls::None(_) => "",
+                },
+            );
+        self.metrics.transport_headers.get(&labels).add(1);
+        if header.name.is_some() {
+            return Err(refused("this proxy is not a gateway"));
+        }
+        if header.port == self.settings.inbound_addr.port() {
+            return Err(refused(
+                "inbound connection must not target the inbound port",
+            ));
+        }
+        let target = SocketAddr::new(local.ip(), header.port);
+        let accepted = Accepted {
+            client,
+            target,
+            tls,
+            policy: self.policies.get(header.port),
+        };
+        match header.session {
+            None => self.bytes(io, accepted, drain).await,
+            Some(Session::Http1) => self.http(io, Version::Http1, accepted, drain).await,
+            Some(Session::Http2) => self.http(io, Version::Http2, accepted, drain).await,
+        }
+    }
+
+    /// The handles for the client side of a connection.
+    pub fn source_transport(&self, accepted: &Accepted) -> Transport {
+        let server = accepted.policy.borrow().meta.clone();
+        let labels = Labels::new()
+            .with("direction", "inbound")
+            .with("peer", "src")
+            .and(&target_labels(accepted.target))
+            .and(&accepted.tls.labels())
+            .and(&short_meta("srv", &server))
+            .with_display("srv_port", accepted.target.port());
+        Transport::new(&self.metrics, labels)
+    }
+
+    /// The handles for the application side of a connection.
+    pub fn target_transport(&self) -> Transport {
+        let labels = Labels::new()
+            .with("direction", "inbound")
+            .with("peer", "dst")
+            .with("tls", "no_identity")
+            .with("no_tls_reason", "loopback");
+        Transport::new(&self.metrics, labels)
+    }
+}
+
+/// Says that an audit rule let someone in.
+pub fn audit(authorization: &str, client: SocketAddr, target: SocketAddr, tls: &ClientTls) {
+    if authorization == "audit" {
+        info!(%client, %target, tls = tls.labels().as_str(), "Request allowed");
+    }
+}

@@ -1,0 +1,75 @@
+//! Bytes to the application.
+
+use super::{audit, Accepted, Inbound};
+use crate::drain::Drain;
+use crate::net::io::Io;
+use crate::net::relay::relay_io;
+use crate::net::socket::{connect, Options};
+use crate::telemetry::{short_meta, target_labels};
+use linkerd_proxy_core::labels::Labels;
+use std::io;
+use std::sync::Arc;
+
+impl Inbound {
+    /// Authorizes once, and again whenever the policy changes, while bytes are copied.
+    ///
+    /// # Errors
+    /// `PermissionDenied`, or the socket's.
+    pub(super) async fn bytes(
+        self: Arc<Self>,
+        io: Io,
+        accepted: Accepted,
+        drain: Drain,
+    ) -> io::Result<()> {
+        let _held = drain;
+        let io = io.metered(self.source_transport(&accepted).open());
+        let peer = accepted.tls.peer();
+        let ip = accepted.client.ip();
+        let mut policy = accepted.policy.clone();
+        let admitted = policy
+            .borrow_and_update()
+            .authorize(ip, &peer)
+            .map(|authz| authz.meta.clone());
+        let labels = |extra: &Labels| {
+            target_labels(accepted.target)
+                .and(&short_meta("srv", &accepted.policy.borrow().meta))
+                .with_display("srv_port", accepted.target.port())
+                .and(extra)
+                .and(&accepted.tls.labels())
+        };
+        let Some(meta) = admitted else {
+            self.metrics.tcp_deny.get(&labels(&Labels::new())).add(1);
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "unauthorized connection",
+            ));
+        };
+        let allowed = labels(&short_meta("authz", &meta));
+        self.metrics.tcp_allow.get(&allowed).add(1);
+        audit(&meta.name, accepted.client, accepted.target, &accepted.tls);
+        let direction = &self.settings.inbound;
+        let options = Options {
+            keepalive: direction.connect_keepalive,
+            user_timeout: direction.connect_user_timeout,
+        };
+        let tcp = connect(accepted.target, direction.connect_timeout, options).await?;
+        let server = Io::from(tcp).metered(self.target_transport().open());
+        let copy = relay_io(io, server);
+        tokio::pin!(copy);
+        loop {
+            tokio::select! {
+                done = &mut copy => return done,
+                changed = policy.changed() => {
+                    if changed.is_err() {
+                        // Nobody can change it any more.
+                        return copy.await;
+                    }
+                    if policy.borrow_and_update().authorize(ip, &peer).is_none() {
+                        self.metrics.tcp_terminate.get(&allowed).add(1);
+                        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "permission withdrawn"));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Sockets, TLS, names and copying of bytes.
+
+pub mod connect;
+pub mod io;
+pub mod relay;
+pub mod resolve;
+pub mod socket;
+pub mod tls;

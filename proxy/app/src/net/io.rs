@@ -1,0 +1,332 @@
+//! One type for every connection that the proxy carries.
+
+use crate::telemetry::transport::Meter;
+use bytes::{Buf, Bytes, BytesMut};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::{client, server};
+
+/// A socket whose first bytes were read already and come again.
+#[derive(Debug)]
+pub struct Socket {
+    tcp: TcpStream,
+    prefix: Bytes,
+}
+
+impl Socket {
+    /// Puts `prefix` in front of what the socket has yet to deliver.
+    pub fn new(tcp: TcpStream, prefix: Bytes) -> Self {
+        Self { tcp, prefix }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if replay(&mut self.prefix, buf) {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.tcp).poll_read(cx, buf)
+    }
+}
+
+/// Moves as much of `prefix` into `buf` as fits; false when there was none.
+fn replay(prefix: &mut Bytes, buf: &mut ReadBuf<'_>) -> bool {
+    if prefix.is_empty() {
+        return false;
+    }
+    let n = prefix.len().min(buf.remaining());
+    buf.put_slice(&prefix[..n]);
+    prefix.advance(n);
+    if prefix.is_empty() {
+        // Lets go of the memory as soon as it is used up.
+        *prefix = Bytes::new();
+    }
+    true
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write(cx, buf)
+    }
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
+    }
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+#[derive(Debug)]
+enum Transport {
+    Plain(Socket),
+    Server(Box<server::TlsStream<Socket>>),
+    Client(Box<client::TlsStream<Socket>>),
+}
+
+/// A connection in either direction, plain or TLS, with what was peeked and its byte counters.
+#[derive(Debug)]
+pub struct Io {
+    transport: Transport,
+    prefix: Bytes,
+    meter: Option<Meter>,
+}
+
+impl From<Socket> for Io {
+    fn from(socket: Socket) -> Self {
+        Self {
+            transport: Transport::Plain(socket),
+            prefix: Bytes::new(),
+            meter: None,
+        }
+    }
+}
+
+impl From<TcpStream> for Io {
+    fn from(tcp: TcpStream) -> Self {
+        Socket::new(tcp, Bytes::new()).into()
+    }
+}
+
+impl From<server::TlsStream<Socket>> for Io {
+    fn from(tls: server::TlsStream<Socket>) -> Self {
+        Self {
+            transport: Transport::Server(Box::new(tls)),
+            prefix: Bytes::new(),
+            meter: None,
+        }
+    }
+}
+
+impl From<client::TlsStream<Socket>> for Io {
+    fn from(tls: client::TlsStream<Socket>) -> Self {
+        Self {
+            transport: Transport::Client(Box::new(tls)),
+            prefix: Bytes::new(),
+            meter: None,
+        }
+    }
+}
+
+impl Io {
+    /// Counts bytes and the connection's end from now on.
+    pub fn metered(mut self, meter: Meter) -> Self {
+        self.meter = Some(meter);
+        self
+    }
+
+    /// Reads until `decide` has an answer, the peer is done, `limit` bytes are there, or time is up.
+    ///
+    /// The bytes stay in front of the stream. `decide` gets all of them and returns `None` for more.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub async fn peek_within<T>(
+        &mut self,
+        timeout: std::time::Duration,
+        limit: usize,
+        decide: impl Fn(&[u8]) -> Option<T>,
+    ) -> io::Result<Peeked<T>> {
+        let deadline = tokio::time::sleep(timeout);
+        tokio::pin!(deadline);
+        if let Some(answer) = decide(&self.prefix) {
+            return Ok(Peeked::Answer(answer));
+        }
+        loop {
+            let mut chunk = [0u8; 2048];
+            let n = tokio::select! {
+                biased;
+                read = self.read_more(&mut chunk) => read?,
+                () = &mut deadline => return Ok(Peeked::TimedOut),
+            };
+            if n == 0 {
+                return Ok(Peeked::End);
+            }
+            let mut all = BytesMut::with_capacity(self.prefix.len() + n);
+            all.extend_from_slice(&self.prefix);
+            all.extend_from_slice(&chunk[..n]);
+            self.prefix = all.freeze();
+            if let Some(answer) = decide(&self.prefix) {
+                return Ok(Peeked::Answer(answer));
+            }
+            if self.prefix.len() >= limit {
+                return Ok(Peeked::End);
+            }
+        }
+    }
+
+    /// Reads from the transport past the prefix.
+    async fn read_more(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+        let transport = &mut self.transport;
+        let n = std::future::poll_fn(|cx| {
+            let mut buf = ReadBuf::new(chunk);
+            match poll_transport(transport, cx, &mut buf) {
+                Poll::Ready(Ok(())) => Poll::Ready(Ok(buf.filled().len())),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await?;
+        if let Some(meter) = &self.meter {
+            meter.read(n);
+        }
+        Ok(n)
+    }
+
+    /// How many peeked bytes wait.
+    pub fn peeked(&self) -> usize {
+        self.prefix.len()
+    }
+
+    /// Drops the first `n` peeked bytes.
+    pub fn consume(&mut self, n: usize) {
+        self.prefix.advance(n.min(self.prefix.len()));
+    }
+
+    /// Takes a plain connection apart again, so that TLS can start on it; `None` if it is TLS.
+    pub fn into_socket(self) -> Option<Socket> {
+        match self.transport {
+            Transport::Plain(socket) => Some(Socket::new(socket.tcp, self.prefix)),
+            Transport::Server(_) | Transport::Client(_) => None,
+        }
+    }
+}
+
+/// Outcome of looking at the first bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Peeked<T> {
+    /// The decision.
+    Answer(T),
+    /// The peer finished, or sent too much, without a decision.
+    End,
+    /// No decision in time.
+    TimedOut,
+}
+
+fn poll_transport(
+    transport: &mut Transport,
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    match transport {
+        Transport::Plain(s) => Pin::new(s).poll_read(cx, buf),
+        Transport::Server(s) => Pin::new(s.as_mut()).poll_read(cx, buf),
+        Transport::Client(s) => Pin::new(s.as_mut()).poll_read(cx, buf),
+    }
+}
+
+/// Peers often close without TLS's goodbye; HTTP and the relay only care that it is over.
+fn forgive_eof(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+        other => other,
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if replay(&mut this.prefix, buf) {
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        let result = std::task::ready!(poll_transport(&mut this.transport, cx, buf));
+        if let Some(meter) = &mut this.meter {
+            meter.read(buf.filled().len() - before);
+            if let Err(error) = &result {
+                meter.failed(error);
+            }
+        }
+        Poll::Ready(forgive_eof(result))
+    }
+}
+
+macro_rules! delegate {
+    ($self:ident, $s:ident => $call:expr) => {
+        match &mut $self.transport {
+            Transport::Plain($s) => $call,
+            Transport::Server(boxed) => {
+                let $s = boxed.as_mut();
+                $call
+            }
+            Transport::Client(boxed) => {
+                let $s = boxed.as_mut();
+                $call
+            }
+        }
+    };
+}
+
+impl Io {
+    fn wrote(&mut self, result: &io::Result<usize>) {
+        if let Some(meter) = &mut self.meter {
+            match result {
+                Ok(n) => meter.wrote(*n),
+                Err(error) => meter.failed(error),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = std::task::ready!(delegate!(self, s => Pin::new(s).poll_write(cx, buf)));
+        self.wrote(&result);
+        Poll::Ready(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result =
+            std::task::ready!(delegate!(self, s => Pin::new(s).poll_write_vectored(cx, bufs)));
+        self.wrote(&result);
+        Poll::Ready(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.transport {
+            Transport::Plain(s) => s.is_write_vectored(),
+            Transport::Server(s) => s.is_write_vectored(),
+            Transport::Client(s) => s.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, s => Pin::new(s).poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, s => Pin::new(s).poll_shutdown(cx))
+    }
+}

@@ -1,0 +1,163 @@
+//! Connections from our pod: accept → discover → detect → route → balance → forward → record.
+//!
+//! Source: linkerd2-proxy linkerd/app/outbound (behaviour).
+
+pub mod balancer;
+pub mod discover;
+pub mod endpoint;
+pub mod http;
+pub mod tcp;
+
+use crate::control::client::Client;
+use crate::control::watch::Manner;
+use crate::drain::Drain;
+use crate::http::detect::{detect, Detected};
+use crate::http::Version;
+use crate::net::io::Io;
+use crate::net::socket::{canonical, configure, original_dst, Options};
+use crate::net::tls::MeshTls;
+use crate::settings::Settings;
+use crate::telemetry::transport::Transport;
+use crate::telemetry::{target_labels, Metrics};
+use linkerd_proxy_core::labels::Labels;
+use linkerd_proxy_core::outbound::Protocol;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tracing::{debug, warn};
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The outbound side of the proxy.
+pub struct Outbound {
+    /// All settings.
+    pub settings: Arc<Settings>,
+    /// Our identity.
+    pub tls: Arc<MeshTls>,
+    /// The destination service.
+    pub destination: Arc<Client>,
+    /// The policy service.
+    pub policy: Arc<Client>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What is known of destinations.
+    pub cache: discover::Cache,
+    /// Unsupported features that were named already.
+    pub warned: Mutex<Vec<&'static str>>,
+    /// Requests being served.
+    pub in_flight: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl Outbound {
+    /// How watches are followed.
+    pub fn manner(&self) -> Manner {
+        Manner {
+            backoff: self.settings.inbound.connect_backoff,
+            limits: self.settings.stream_limits,
+        }
+    }
+
+    /// Accepts until the proxy drains.
+    pub async fn run(self: Arc<Self>, listener: TcpListener, drain: Drain) {
+        let stop = drain.signaled();
+        tokio::pin!(stop);
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = &mut stop => return,
+            };
+            match accepted {
+                Ok((tcp, client)) => {
+                    let outbound = self.clone();
+                    let drain = drain.clone();
+                    tokio::spawn(async move {
+                        outbound.connection(tcp, canonical(client), drain).await
+                    });
+                }
+                Err(error) => {
+                    warn!(%error, "failed to accept");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Expires idle discoveries for ever.
+    pub async fn sweep(self: Arc<Self>) {
+        let period = self
+            .settings
+            .outbound
+            .discovery_idle_timeout
+            .clamp(Duration::from_secs(1), Duration::from_secs(60));
+        loop {
+            tokio::time::sleep(period).await;
+            self.expire();
+        }
+    }
+
+    async fn connection(self: Arc<Self>, tcp: TcpStream, client: SocketAddr, drain: Drain) {
+        let target = match original_dst(&tcp) {
+            Ok(target) => target,
+            Err(error) => {
+                debug!(%client, %error, "connection has no original destination");
+                return;
+            }
+        };
+        if let Err(error) = self.clone().serve(tcp, target, drain).await {
+            debug!(%client, %target, %error, "outbound connection failed");
+            let labels = target_labels(target).with("error", "i/o");
+            self.metrics.outbound_tcp_errors.get(&labels).add(1);
+        }
+    }
+
+    async fn serve(
+        self: Arc<Self>,
+        tcp: TcpStream,
+        target: SocketAddr,
+        drain: Drain,
+    ) -> io::Result<()> {
+        if target.ip().is_loopback() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "loopback targets are not proxied",
+            ));
+        }
+        let options = Options {
+            keepalive: self.settings.outbound.accept_keepalive,
+            user_timeout: self.settings.outbound.accept_user_timeout,
+        };
+        configure(&tcp, options)?;
+        let entry = self
+            .discover(target)
+            .map_err(|_| io::Error::other("too many destinations"))?;
+        let logical = entry
+            .logical()
+            .await
+            .map_err(|_| io::Error::other("destination refused"))?;
+        let mut io = Io::from(tcp);
+        let detected = match &logical.policy.protocol {
+            Protocol::Opaque(_) | Protocol::Tls(_) => Detected::NotHttp,
+            Protocol::Http1(_) => Detected::Http(Version::Http1),
+            Protocol::Http2(_) => Detected::Http(Version::Http2),
+            Protocol::Detect { timeout, .. } => detect(&mut io, *timeout).await?,
+        };
+        let io = io.metered(self.source_transport(target).open());
+        match detected {
+            Detected::Http(version) => self.http(io, version, target, entry, drain).await,
+            Detected::NotHttp | Detected::TimedOut => self.bytes(io, &logical, drain).await,
+            Detected::Closed => Ok(()),
+        }
+    }
+
+    fn source_transport(&self, target: SocketAddr) -> Transport {
+        let labels = Labels::new()
+            .with("direction", "outbound")
+            .with("peer", "src")
+            .and(&target_labels(target))
+            .with("tls", "no_identity")
+            .with("no_tls_reason", "loopback");
+        Transport::new(&self.metrics, labels)
+    }
+}

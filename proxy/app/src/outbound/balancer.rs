@@ -1,0 +1,300 @@
+//! Endpoints of one destination: followed, balanced, waited for within bounds.
+//!
+//! Source: linkerd2-proxy linkerd/proxy/balance, linkerd/pool, linkerd/app/core failfast (behaviour).
+
+use super::endpoint::Endpoint;
+use super::Outbound;
+use crate::control::watch::{follow, Event};
+use linkerd_proxy_api::convert::destination::{update, Update};
+use linkerd_proxy_api::destination as api;
+use linkerd_proxy_core::balance::pick;
+use linkerd_proxy_core::endpoint::Endpoint as Facts;
+use linkerd_proxy_core::failure::Failure;
+use linkerd_proxy_core::outbound::Load;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+const GET: &str = "/io.linkerd.proxy.destination.Destination/Get";
+/// Endpoints of one destination that are used; more are left out.
+const ENDPOINTS_MAX: usize = 10_000;
+
+type Endpoints = Arc<Vec<Arc<Endpoint>>>;
+
+/// The endpoints of a `name:port`.
+pub struct Balancer {
+    path: String,
+    load: Load,
+    outbound: Weak<Outbound>,
+    endpoints: Mutex<Endpoints>,
+    changed: Notify,
+    /// Whether nothing was ready for the fail-fast time; then nobody waits.
+    shut: AtomicBool,
+    waiting: AtomicUsize,
+    task: Mutex<Option<tokio::task::AbortHandle>>,
+}
+
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        let task = self
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(task) = task {
+            task.abort();
+        }
+    }
+}
+
+impl Balancer {
+    /// Starts to follow `path`; ends when the last user drops it.
+    pub fn new(outbound: &Arc<Outbound>, path: String, load: Load) -> Arc<Self> {
+        let balancer = Arc::new(Self {
+            path,
+            load,
+            outbound: Arc::downgrade(outbound),
+            endpoints: Mutex::default(),
+            changed: Notify::new(),
+            shut: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
+            task: Mutex::default(),
+        });
+        let task = tokio::spawn(watch(
+            Arc::downgrade(&balancer),
+            outbound.clone(),
+            balancer.path.clone(),
+        ));
+        *balancer.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
+        balancer
+    }
+
+    /// Whether a request would be sent at once or at least wait, rather than fail.
+    pub fn is_ready(&self) -> bool {
+        !self.shut.load(Relaxed)
+    }
+
+    fn snapshot(&self) -> Endpoints {
+        self.endpoints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn pick(&self) -> Option<Arc<Endpoint>> {
+        let endpoints = self.snapshot();
+        let mut eligible: Vec<usize> = Vec::with_capacity(endpoints.len());
+        eligible.extend(
+            (0..endpoints.len())
+                .filter(|i| endpoints[*i].is_ready() && endpoints[*i].facts.weight > 0),
+        );
+        if eligible.is_empty() {
+            eligible.extend((0..endpoints.len()).filter(|i| endpoints[*i].is_ready()));
+        }
+        let chosen = crate::random::with(|rng| pick(&eligible, |i| endpoints[i].cost(), rng));
+        chosen.map(|i| endpoints[i].clone())
+    }
+
+    /// A ready endpoint, waiting for one until `deadline`.
+    ///
+    /// # Errors
+    /// [`Failure::FailFast`] when none becomes ready, [`Failure::LoadShed`] when too many wait.
+    pub async fn acquire(
+        &self,
+        deadline: Instant,
+        capacity: usize,
+    ) -> Result<Arc<Endpoint>, Failure> {
+        if let Some(endpoint) = self.pick() {
+            return Ok(endpoint);
+        }
+        if self.shut.load(Relaxed) {
+            return Err(Failure::FailFast);
+        }
+        let waiting = self.waiting.fetch_add(1, Relaxed);
+        let _waiter = Waiter(&self.waiting);
+        if waiting >= capacity {
+            return Err(Failure::LoadShed);
+        }
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Registered before looking, so that no change between both is missed.
+            changed.as_mut().enable();
+            if let Some(endpoint) = self.pick() {
+                return Ok(endpoint);
+            }
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                if !self.shut.swap(true, Relaxed) {
+                    warn!(path = %self.path, "Service entering failfast");
+                }
+                return Err(Failure::FailFast);
+            }
+        }
+    }
+
+    /// Takes an endpoint out until it can be reached again.
+    pub fn failed(self: &Arc<Self>, endpoint: &Arc<Endpoint>) {
+        if !endpoint.set_ready(false) {
+            return;
+        }
+        debug!(path = %self.path, addr = %endpoint.facts.addr, "endpoint is unreachable");
+        tokio::spawn(recover(
+            Arc::downgrade(self),
+            Arc::downgrade(endpoint),
+            self.outbound.clone(),
+        ));
+    }
+
+    fn opened(&self) {
+        if self.shut.swap(false, Relaxed) {
+            info!(path = %self.path, "Service has recovered");
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Replaces or changes the set; unchanged endpoints keep their connections and estimates.
+    fn apply(&self, outbound: &Outbound, change: Change) {
+        let mut slot = self
+            .endpoints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut by_addr: HashMap<SocketAddr, Arc<Endpoint>> = slot
+            .iter()
+            .map(|endpoint| (endpoint.facts.addr, endpoint.clone()))
+            .collect();
+        match change {
+            Change::Reset(facts) => {
+                let old = std::mem::take(&mut by_addr);
+                self.add(outbound, &mut by_addr, &old, facts);
+            }
+            Change::Add(facts) => {
+                let old = by_addr.clone();
+                self.add(outbound, &mut by_addr, &old, facts);
+            }
+            Change::Remove(addrs) => {
+                for addr in addrs {
+                    by_addr.remove(&addr);
+                }
+            }
+        }
+        let mut list: Vec<Arc<Endpoint>> = by_addr.into_values().collect();
+        list.sort_by_key(|endpoint| endpoint.facts.addr);
+        debug!(path = %self.path, endpoints = list.len(), "endpoints updated");
+        let any = list.iter().any(|endpoint| endpoint.is_ready());
+        *slot = Arc::new(list);
+        drop(slot);
+        if any {
+            self.opened();
+        }
+    }
+
+    fn add(
+        &self,
+        outbound: &Outbound,
+        into: &mut HashMap<SocketAddr, Arc<Endpoint>>,
+        old: &HashMap<SocketAddr, Arc<Endpoint>>,
+        facts: Vec<Facts>,
+    ) {
+        for facts in facts {
+            if into.len() >= ENDPOINTS_MAX && !into.contains_key(&facts.addr) {
+                warn!(path = %self.path, limit = ENDPOINTS_MAX, "too many endpoints, some are left out");
+                return;
+            }
+            let endpoint = match old.get(&facts.addr) {
+                Some(known) if known.facts == facts => known.clone(),
+                Some(_) | None => Endpoint::new(outbound, facts, &self.path, self.load),
+            };
+            into.insert(endpoint.facts.addr, endpoint);
+        }
+    }
+}
+
+struct Waiter<'a>(&'a AtomicUsize);
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+enum Change {
+    Reset(Vec<Facts>),
+    Add(Vec<Facts>),
+    Remove(Vec<SocketAddr>),
+}
+
+async fn watch(balancer: Weak<Balancer>, outbound: Arc<Outbound>, path: String) {
+    let request = api::GetDestination {
+        scheme: "k8s".into(),
+        path: path.clone(),
+        context_token: outbound.settings.destination_context.clone(),
+    };
+    let mut fresh = true;
+    let on = |event: Event<api::Update>| {
+        let Some(balancer) = balancer.upgrade() else {
+            return ControlFlow::Break(());
+        };
+        match event {
+            Event::Opened => fresh = true,
+            Event::Message(message) => {
+                let (change, skipped) = update(message);
+                if skipped > 0 {
+                    warn!(
+                        path,
+                        skipped, "endpoints without a usable address are left out"
+                    );
+                }
+                let change = match change {
+                    None => return ControlFlow::Continue(()),
+                    Some(Update::Empty) => Change::Reset(Vec::new()),
+                    Some(Update::Add(facts)) if fresh => Change::Reset(facts),
+                    Some(Update::Add(facts)) => Change::Add(facts),
+                    Some(Update::Remove(addrs)) => Change::Remove(addrs),
+                };
+                fresh = false;
+                balancer.apply(&outbound, change);
+            }
+            Event::Failed(status) if status.is_final() => {
+                warn!(path, %status, "destination refused");
+                return ControlFlow::Break(());
+            }
+            Event::Failed(_) => {}
+        }
+        ControlFlow::Continue(())
+    };
+    follow(&outbound.destination, GET, &request, outbound.manner(), on).await;
+}
+
+/// Tries an endpoint with backoff until it answers or nobody needs it.
+async fn recover(balancer: Weak<Balancer>, endpoint: Weak<Endpoint>, outbound: Weak<Outbound>) {
+    let mut attempt = 0;
+    loop {
+        let Some(backoff) = outbound
+            .upgrade()
+            .map(|outbound| outbound.settings.outbound.connect_backoff)
+        else {
+            return;
+        };
+        let delay = crate::random::with(|rng| backoff.delay(attempt, rng));
+        attempt += 1;
+        tokio::time::sleep(delay).await;
+        let Some(endpoint) = endpoint.upgrade() else {
+            return;
+        };
+        if balancer.strong_count() == 0 {
+            return;
+        }
+        if endpoint.probe().await.is_ok() {
+            endpoint.set_ready(true);
+            if let Some(balancer) = balancer.upgrade() {
+                balancer.opened();
+            }
+            return;
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Requests to endpoints.
+
+use super::discover::{BackendTarget, Entry, Rule};
+use super::endpoint::{Answer, Error};
+use super::Outbound;
+use crate::drain::Drain;
+use crate::http::body::Body;
+use crate::http::headers::{self, Routed, CLIENT_ID, ORIG_PROTO};
+use crate::http::respond::{respond, Manner};
+use crate::http::server::{serve, Closer, Service};
+use crate::http::upgrade;
+use crate::http::{Broken, Version};
+use crate::net::io::Io;
+use ::http::{Method, Request, Response};
+use hyper::body::Incoming;
+use linkerd_proxy_core::failure::Failure;
+use linkerd_proxy_core::labels::Labels;
+use linkerd_proxy_core::outbound::{Protocol, RulePolicy};
+use linkerd_proxy_core::route::{find, Route};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// One HTTP connection of the application.
+struct Connection {
+    outbound: Arc<Outbound>,
+    version: Version,
+    target: SocketAddr,
+    entry: Arc<Entry>,
+    closer: Closer,
+    drain: Drain,
+}
+
+struct Slot(Arc<std::sync::atomic::AtomicUsize>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Outbound {
+    /// Serves requests until the application is done.
+    ///
+    /// # Errors
+    /// The connection's.
+    pub(super) async fn http(
+        self: Arc<Self>,
+        io: Io,
+        version: Version,
+        target: SocketAddr,
+        entry: Arc<Entry>,
+        drain: Drain,
+    ) -> io::Result<()> {
+        let closer = Closer::default();
+        let settings = self.settings.outbound.server_http2;
+        let connection = Arc::new(Connection {
+            outbound: self,
+            version,
+            target,
+            entry,
+            closer: closer.clone(),
+            drain: drain.clone(),
+        });
+        let service: Service = Box::new(move |request| {
+            let connection = connection.clone();
+            Box::pin(async move { connection.handle(request).await })
+        });
+        serve(io, version, settings, drain, closer, service)
+            .await
+            .map_err(io::Error::other)
+    }
+}
+
+impl Connection {
+    async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Broken> {
+        let settings = &self.outbound.settings;
+        let manner = Manner::of(&request, settings.informational_headers);
+        let in_flight = &self.outbound.in_flight;
+        let _slot = Slot(in_flight.clone());
+        if in_flight.fetch_add(1, Relaxed) >= settings.outbound.max_in_flight {
+            return Ok(self.fail(Failure::LoadShed, manner));
+        }
+        let connect = *request.method() == Method::CONNECT;
+        let authority_form =
+            request.uri().authority().is_some() && request.uri().scheme().is_none();
+        if manner.http1 && connect != authority_form {
+            return Ok(self.fail(Failure::BadRequest, manner));
+        }
+        match self.dispatch(request).await {
+            Ok(answer) => {
+                let mut response = answer.response;
+                if answer.upgraded.is_some() {
+                    upgrade::response(&mut response, answer.upgraded);
+                }
+                if manner.http1 {
+                    if response.version() == ::http::Version::HTTP_2 {
+                        *response.version_mut() = ::http::Version::HTTP_11;
+                    }
+                } else {
+                    response
+                        .headers_mut()
+                        .remove(::http::header::TRANSFER_ENCODING);
+                    *response.version_mut() = ::http::Version::HTTP_2;
+                }
+                Ok(response)
+            }
+            Err(Error::Failed(failure) | Error::Unsent(failure, _)) => {
+                Ok(self.fail(failure, manner))
+            }
+            Err(Error::Reset(error)) => Err(error),
+        }
+    }
+
+    async fn dispatch(&self, mut request: Request<Incoming>) -> Result<Answer, Error> {
+        let logical = self
+            .entry
+            .current()
+            .ok_or(Error::Failed(Failure::Unexpected))?;
+        let mut upgrade = upgrade::Pending::of(&mut request);
+        headers::strip_connection_headers(request.headers_mut());
+        for name in [CLIENT_ID, ORIG_PROTO, headers::DST_CANONICAL] {
+            request.headers_mut().remove(name);
+        }
+        let none: [Route<RulePolicy>; 0] = [];
+        let (routes, rules) = match (&logical.policy.protocol, self.version) {
+            (Protocol::Detect { http1, .. }, Version::Http1) => (http1.as_ref(), &logical.http1),
+            (Protocol::Detect { http2, .. }, Version::Http2) => (http2.as_ref(), &logical.http2),
+            (Protocol::Http1(routes), _) => (routes.as_ref(), &logical.http1),
+            (Protocol::Http2(routes), _) => (routes.as_ref(), &logical.http2),
+            (Protocol::Opaque(_) | Protocol::Tls(_), _) => (none.as_slice(), &logical.http1),
+        };
+        if routes.is_empty() && logical.policy.meta.name == "invalid" {
+            return Err(Error::Failed(Failure::InvalidPolicy));
+        }
+        let (route, rule) =
+            find(routes, &Routed(&request)).ok_or(Error::Failed(Failure::NoRoute))?;
+        let rule = &rules[route][rule];
+        let answer = self.send(rule, request.map(Body::from), &mut upgrade).await;
+        match &answer {
+            Ok(answer) => rule.responded(&self.outbound, answer.response.status().as_u16(), ""),
+            Err(Error::Failed(failure) | Error::Unsent(failure, _)) => {
+                let kind = match failure {
+                    Failure::FailFast => "FAIL_FAST",
+                    Failure::LoadShed => "LOAD_SHED",
+                    _ => "IO",
+                };
+                rule.responded(&self.outbound, 0, kind);
+            }
+            Err(Error::Reset(_)) => rule.responded(&self.outbound, 0, "RESET"),
+        }
+        answer
+    }
+
+    /// Sends to an endpoint of the rule's backend; an unreachable one is taken out and another tried.
+    async fn send(
+        &self,
+        rule: &Rule,
+        mut request: Request<Body>,
+        upgrade: &mut Option<upgrade::Pending>,
+    ) -> Result<Answer, Error> {
+        let settings = &self.outbound.settings.outbound;
+        let backend = rule.pick().ok_or(Error::Failed(Failure::LoadShed))?;
+        backend.requests.add(1);
+        match &backend.target {
+            BackendTarget::Fail => Err(Error::Failed(Failure::NoBackend)),
+            BackendTarget::Forward(endpoint) => endpoint.send(request, upgrade, &self.drain).await,
+            BackendTarget::Balance(balancer) => {
+                let deadline = Instant::now() + settings.failfast_timeout;
+                loop {
+                    let endpoint = balancer
+                        .acquire(deadline, settings.queue_capacity)
+                        .await
+                        .map_err(Error::Failed)?;
+                    match endpoint.send(request, upgrade, &self.drain).await {
+                        Err(Error::Unsent(_, unsent)) => {
+                            balancer.failed(&endpoint);
+                            request = *unsent;
+                        }
+                        other => return other,
+                    }
+                }
+            }
+        }
+    }
+
+    fn fail(&self, failure: Failure, manner: Manner) -> Response<Body> {
+        let answer = failure.answer();
+        if let Some(kind) = answer.metric {
+            self.outbound
+                .metrics
+                .outbound_http_errors
+                .get(&Labels::new().with("error", kind))
+                .add(1);
+        }
+        tracing::debug!(target_addr = %self.target, error = answer.text, "request failed");
+        if answer.close && !manner.http1 {
+            self.closer.close();
+        }
+        respond(failure, manner)
+    }
+}

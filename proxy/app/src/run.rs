@@ -1,0 +1,171 @@
+//! Puts the parts together, and takes them down in order.
+
+use crate::admin::Admin;
+use crate::control::client::Client;
+use crate::drain::Drainer;
+use crate::identity::{self, key_pair};
+use crate::inbound::Inbound;
+use crate::log::Level;
+use crate::net::socket::listen;
+use crate::net::tls::MeshTls;
+use crate::outbound::Outbound;
+use crate::policy::Policies;
+use crate::settings::{ControlAddr, Settings};
+use crate::telemetry::Metrics;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{signal, SignalKind};
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+/// Runs the proxy until it is told to stop.
+pub fn run(settings: Settings, level: Level) -> ExitCode {
+    let mut builder = if settings.cores > 1 {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(settings.cores).thread_name("proxy");
+        builder
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    let runtime = match builder
+        .enable_all()
+        .max_blocking_threads(settings.cores.max(1))
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "cannot start a runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = match runtime.block_on(serve(settings, level)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            error!("{problem}");
+            ExitCode::FAILURE
+        }
+    };
+    runtime.shutdown_background();
+    code
+}
+
+async fn serve(settings: Settings, level: Level) -> Result<(), String> {
+    let settings = Arc::new(settings);
+    let metrics = Arc::new(Metrics::new(settings.metrics_retain_idle));
+    let id = &settings.identity;
+    let pair = key_pair(&id.dir, id.server_id.as_str())?;
+    let tls = MeshTls::new(
+        &id.trust_anchors,
+        id.server_id.clone(),
+        id.server_name.clone(),
+    );
+    let tls =
+        Arc::new(tls.map_err(|error| format!("LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS: {error}"))?);
+    let client = |target: &ControlAddr| {
+        let direction = if target.addr.is_loopback() {
+            &settings.inbound
+        } else {
+            &settings.outbound
+        };
+        Arc::new(Client::new(target.clone(), tls.clone(), direction))
+    };
+    let policy_client = client(&settings.policy);
+    announce(&settings);
+    // Bound before anything else, so that early connections wait instead of being refused.
+    let admin_listener = bind(settings.admin_addr, 1024)?;
+    let inbound_listener = bind(settings.inbound_addr, settings.inbound.backlog)?;
+    let mut outbound_listeners = Vec::new();
+    for addr in &settings.outbound_addrs {
+        outbound_listeners.push(bind(*addr, settings.outbound.backlog)?);
+    }
+    let inbound = Arc::new(Inbound {
+        policies: Policies::new(policy_client.clone(), &settings),
+        settings: settings.clone(),
+        tls: tls.clone(),
+        metrics: metrics.clone(),
+        clients: Default::default(),
+        in_flight: Arc::default(),
+    });
+    let outbound = Arc::new(Outbound {
+        destination: client(&settings.destination),
+        policy: policy_client,
+        settings: settings.clone(),
+        tls: tls.clone(),
+        metrics: metrics.clone(),
+        cache: Default::default(),
+        warned: Default::default(),
+        in_flight: Arc::default(),
+    });
+    let (shutdown, asked) = mpsc::channel(1);
+    // Admin connections do not hold the drain: whoever watches the end should see it.
+    let admin_drainer = Drainer::new();
+    let admin = Arc::new(Admin {
+        inbound: inbound.clone(),
+        level,
+        shutdown,
+    });
+    tokio::spawn(admin.run(admin_listener, admin_drainer.watch()));
+    let identity_client = client(&settings.identity.svc);
+    tokio::spawn(identity::run(
+        settings.identity.clone(),
+        pair,
+        identity_client,
+        tls.clone(),
+        metrics,
+    ));
+    let drainer = Drainer::new();
+    let traffic = async {
+        tls.ready().await;
+        tokio::spawn(inbound.run(inbound_listener, drainer.watch()));
+        tokio::spawn(outbound.clone().sweep());
+        for listener in outbound_listeners {
+            tokio::spawn(outbound.clone().run(listener, drainer.watch()));
+        }
+        std::future::pending::<()>().await;
+    };
+    let stop = stop_signal(asked);
+    tokio::select! {
+        () = traffic => {}
+        reason = stop => info!(reason = reason?, "shutting down"),
+    }
+    if !drainer.drain(settings.shutdown_grace).await {
+        warn!("graceful shutdown timed out, some connections were cut");
+    }
+    Ok(())
+}
+
+fn announce(settings: &Settings) {
+    info!("{} by l5dx", env!("CARGO_PKG_VERSION"));
+    info!("Admin interface on {}", settings.admin_addr);
+    info!("Inbound interface on {}", settings.inbound_addr);
+    for addr in &settings.outbound_addrs {
+        info!("Outbound interface on {addr}");
+    }
+    info!("Tap DISABLED");
+    info!("SNI is {}", settings.identity.server_name);
+    info!("Local identity is {}", settings.identity.server_id);
+    let destination = &settings.destination;
+    match &destination.identity {
+        Some(id) => info!("Destinations resolved via {} ({id})", destination.addr),
+        None => info!("Destinations resolved via {}", destination.addr),
+    }
+}
+
+fn bind(addr: std::net::SocketAddr, backlog: u32) -> Result<TcpListener, String> {
+    listen(addr, backlog).map_err(|error| format!("cannot listen on {addr}: {error}"))
+}
+
+/// Waits for SIGTERM, SIGINT or the admin endpoint.
+async fn stop_signal(mut asked: mpsc::Receiver<()>) -> Result<&'static str, String> {
+    let handler = |kind| signal(kind).map_err(|error| format!("cannot handle signals: {error}"));
+    let (mut term, mut int) = (
+        handler(SignalKind::terminate())?,
+        handler(SignalKind::interrupt())?,
+    );
+    Ok(tokio::select! {
+        _ = term.recv() => "SIGTERM",
+        _ = int.recv() => "SIGINT",
+        Some(()) = asked.recv() => "admin endpoint",
+    })
+}

@@ -1,0 +1,555 @@
+//! Everything the proxy is told at start, read once from the environment.
+//!
+//! Parsing is a pure function of a lookup and reports every problem at once.
+//! Source: linkerd2-proxy linkerd/app/src/env.rs (names, defaults, formats).
+
+pub mod parse;
+
+use linkerd_proxy_core::authorize::IpNet;
+use linkerd_proxy_core::backoff::Backoff;
+use linkerd_proxy_core::identity::Id;
+use linkerd_proxy_core::server::DefaultPolicy;
+use parse::{
+    parse_addr, parse_addrs, parse_any, parse_bool, parse_duration, parse_ips, parse_nets,
+    parse_ports, parse_size, HostPort, PortSet,
+};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// A part of the control plane and who it must prove to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ControlAddr {
+    /// Host and port.
+    pub addr: HostPort,
+    /// Its identity and SNI; `None` for plaintext to loopback.
+    pub identity: Option<Id>,
+}
+
+/// Limits on a watch.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct StreamLimits {
+    /// Until the first message.
+    pub initial: Option<Duration>,
+    /// Between messages.
+    pub idle: Option<Duration>,
+    /// In all.
+    pub lifetime: Option<Duration>,
+}
+
+/// Socket options and timeouts of one direction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Direction {
+    /// Protocol detection.
+    pub detect_timeout: Duration,
+    /// Connecting.
+    pub connect_timeout: Duration,
+    /// Between attempts to connect.
+    pub connect_backoff: Backoff,
+    /// Keepalive of accepted connections.
+    pub accept_keepalive: Option<Duration>,
+    /// Keepalive of made connections.
+    pub connect_keepalive: Option<Duration>,
+    /// TCP_USER_TIMEOUT of accepted connections.
+    pub accept_user_timeout: Option<Duration>,
+    /// TCP_USER_TIMEOUT of made connections.
+    pub connect_user_timeout: Option<Duration>,
+    /// Backlog of the listener.
+    pub backlog: u32,
+    /// Requests at once before they are shed.
+    pub max_in_flight: usize,
+    /// Requests that may wait for an endpoint.
+    pub queue_capacity: usize,
+    /// How long they wait.
+    pub failfast_timeout: Duration,
+    /// Idle HTTP/1 connections per endpoint.
+    pub max_idle_conns: usize,
+    /// How long an idle HTTP/1 connection is kept.
+    pub pool_idle_timeout: Duration,
+    /// How long unused discoveries and policies are kept.
+    pub discovery_idle_timeout: Duration,
+    /// Server-side HTTP/2.
+    pub server_http2: Http2,
+}
+
+/// HTTP/2 windows and pings.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Http2 {
+    /// Initial window of a stream.
+    pub stream_window: u32,
+    /// Initial window of the connection.
+    pub connection_window: u32,
+    /// Interval and timeout of pings.
+    pub keep_alive: Option<(Duration, Duration)>,
+    /// Streams that a peer may open; `None` for the library's choice.
+    pub max_concurrent_streams: Option<u32>,
+}
+
+/// Who we are and how we prove it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Identity {
+    /// Where `key.p8` and `csr.der` are.
+    pub dir: String,
+    /// PEM.
+    pub trust_anchors: String,
+    /// Read at every certification.
+    pub token_file: String,
+    /// The identity in our certificate.
+    pub server_id: Id,
+    /// The SNI that peers send.
+    pub server_name: String,
+    /// Who certifies.
+    pub svc: ControlAddr,
+    /// Bounds of the time between certifications.
+    pub refresh: (Duration, Duration),
+}
+
+/// All settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Worker threads.
+    pub cores: usize,
+    /// Outbound listeners, one or two.
+    pub outbound_addrs: Vec<SocketAddr>,
+    /// Inbound listener.
+    pub inbound_addr: SocketAddr,
+    /// Admin listener.
+    pub admin_addr: SocketAddr,
+    /// How long a drain may take.
+    pub shutdown_grace: Duration,
+    /// Whether POST /shutdown works.
+    pub shutdown_endpoint: bool,
+    /// How long idle series are kept.
+    pub metrics_retain_idle: Duration,
+    /// Inbound direction.
+    pub inbound: Direction,
+    /// Outbound direction.
+    pub outbound: Direction,
+    /// HTTP/2 of connections that we make.
+    pub client_http2: Http2,
+    /// Our pod's addresses; empty for any.
+    pub inbound_ips: Vec<IpAddr>,
+    /// Ports whose policy is watched from the start.
+    pub inbound_ports: Vec<u16>,
+    /// Policy until the control plane has answered.
+    pub default_policy: DefaultPolicy,
+    /// Networks of the cluster, for the `cluster-*` policies.
+    pub cluster_networks: Vec<IpNet>,
+    /// Ports that are opaque until the control plane says otherwise.
+    pub opaque_ports: PortSet,
+    /// Destinations that are looked up.
+    pub profile_networks: Vec<IpNet>,
+    /// Whether local applications see our `l5d-*` response headers.
+    pub informational_headers: bool,
+    /// Whether inbound metrics carry authorities.
+    pub inbound_authority_labels: bool,
+    /// Our identity.
+    pub identity: Identity,
+    /// The destination service.
+    pub destination: ControlAddr,
+    /// Sent with lookups.
+    pub destination_context: String,
+    /// The policy service.
+    pub policy: ControlAddr,
+    /// Sent with policy watches.
+    pub policy_workload: String,
+    /// Limits of watches.
+    pub stream_limits: StreamLimits,
+}
+
+/// One problem: variable, value and what was expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem(pub String);
+
+const PREFIX: &str = "LINKERD2_PROXY_";
+
+/// Looks variables up and collects problems.
+struct Reader<'a> {
+    lookup: &'a dyn Fn(&str) -> Option<String>,
+    problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    /// The value, if the variable is set and not empty.
+    fn text(&self, name: &str) -> Option<String> {
+        (self.lookup)(&format!("{PREFIX}{name}")).filter(|value| !value.is_empty())
+    }
+
+    fn read<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let value = self.text(name)?;
+        match parse(&value) {
+            Ok(parsed) => Some(parsed),
+            Err(expected) => {
+                self.problems.push(Problem(format!(
+                    "{PREFIX}{name}={value}: expected {expected}"
+                )));
+                None
+            }
+        }
+    }
+
+    fn required(&mut self, name: &str) -> String {
+        self.text(name).unwrap_or_else(|| {
+            self.problems.push(Problem(format!(
+                "{PREFIX}{name}: expected a value, it is required"
+            )));
+            String::new()
+        })
+    }
+
+    fn duration(&mut self, name: &str, default: Duration) -> Duration {
+        self.read(name, parse_duration).unwrap_or(default)
+    }
+
+    fn control(&mut self, name: &str) -> ControlAddr {
+        let missing = HostPort {
+            host: String::new(),
+            port: 0,
+        };
+        let addr_name = format!("{name}_SVC_ADDR");
+        self.required(&addr_name);
+        let addr = self.read(&addr_name, HostPort::parse).unwrap_or(missing);
+        let name_name = format!("{name}_SVC_NAME");
+        let identity = self.read(&name_name, parse_id);
+        if identity.is_none() && !addr.is_loopback() && addr.port != 0 {
+            self.problems.push(Problem(format!(
+                "{PREFIX}{name_name}: expected an identity because {PREFIX}{addr_name} is not loopback"
+            )));
+        }
+        let identity = identity.filter(|_| !addr.is_loopback());
+        ControlAddr { addr, identity }
+    }
+
+    fn backoff(&mut self, prefix: &str, default: Backoff) -> Backoff {
+        let min = self.read(&format!("{prefix}_MIN"), parse_duration);
+        let max = self.read(&format!("{prefix}_MAX"), parse_duration);
+        let jitter = self.read(&format!("{prefix}_JITTER"), parse_any("a ratio"));
+        Backoff {
+            min: min.unwrap_or(default.min),
+            max: max.unwrap_or(default.max),
+            jitter: jitter.unwrap_or(default.jitter),
+        }
+    }
+
+    fn server_http2(&mut self, direction: &str) -> Http2 {
+        let prefix = format!("{direction}_SERVER_HTTP2");
+        let stream = self.read(&format!("{prefix}_INITIAL_STREAM_WINDOW_SIZE"), parse_size);
+        let connection = self.read(
+            &format!("{prefix}_INITIAL_CONNECTION_WINDOW_SIZE"),
+            parse_size,
+        );
+        let (stream_window, connection_window) =
+            stream.zip(connection).unwrap_or((65_535, 1 << 20));
+        let interval = self.read(&format!("{prefix}_KEEP_ALIVE_INTERVAL"), parse_duration);
+        let timeout = self.read(&format!("{prefix}_KEEP_ALIVE_TIMEOUT"), parse_duration);
+        Http2 {
+            stream_window,
+            connection_window,
+            keep_alive: interval.zip(timeout),
+            max_concurrent_streams: self
+                .read(&format!("{prefix}_MAX_CONCURRENT_STREAMS"), parse_size),
+        }
+    }
+
+    fn direction(&mut self, name: &str, defaults: &Defaults) -> Direction {
+        let key = |suffix: &str| format!("{name}_{suffix}");
+        Direction {
+            detect_timeout: self.duration(&key("DETECT_TIMEOUT"), Duration::from_secs(10)),
+            connect_timeout: self.duration(&key("CONNECT_TIMEOUT"), defaults.connect_timeout),
+            connect_backoff: self.backoff(&key("CONNECT_EXP_BACKOFF"), defaults.backoff),
+            accept_keepalive: self.read(&key("ACCEPT_KEEPALIVE"), parse_duration),
+            connect_keepalive: self.read(&key("CONNECT_KEEPALIVE"), parse_duration),
+            accept_user_timeout: self.read(&key("ACCEPT_USER_TIMEOUT"), parse_duration),
+            connect_user_timeout: self.read(&key("CONNECT_USER_TIMEOUT"), parse_duration),
+            backlog: self
+                .read(&key("TCP_LISTEN_BACKLOG"), parse_size)
+                .unwrap_or(4096),
+            max_in_flight: self
+                .read(&key("MAX_IN_FLIGHT"), parse_any("a number"))
+                .unwrap_or(100_000),
+            queue_capacity: self
+                .read(&key("HTTP_QUEUE_CAPACITY"), parse_any("a number"))
+                .unwrap_or(10_000),
+            failfast_timeout: self.duration(&key("HTTP_FAILFAST_TIMEOUT"), defaults.failfast),
+            max_idle_conns: self
+                .read(defaults.max_idle, parse_any("a number"))
+                .unwrap_or(10_000),
+            pool_idle_timeout: self.duration(
+                &key("HTTP1_CONNECTION_POOL_IDLE_TIMEOUT"),
+                Duration::from_secs(3),
+            ),
+            discovery_idle_timeout: self
+                .duration(&key("DISCOVERY_IDLE_TIMEOUT"), defaults.discovery_idle),
+            server_http2: self.server_http2(name),
+        }
+    }
+}
+
+/// Where the directions differ.
+struct Defaults {
+    connect_timeout: Duration,
+    backoff: Backoff,
+    failfast: Duration,
+    discovery_idle: Duration,
+    max_idle: &'static str,
+}
+
+fn parse_id(text: &str) -> Result<Id, String> {
+    Id::parse(text).ok_or_else(|| "a DNS-like name or a URI".into())
+}
+
+fn backoff(max_s: u64) -> Backoff {
+    Backoff {
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(max_s),
+        jitter: 0.1,
+    }
+}
+
+/// Reads all settings.
+///
+/// # Errors
+/// Every problem found, not only the first.
+pub fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Vec<Problem>> {
+    let mut r = Reader {
+        lookup,
+        problems: Vec::new(),
+    };
+    let inbound = r.direction(
+        "INBOUND",
+        &Defaults {
+            connect_timeout: Duration::from_millis(300),
+            backoff: backoff(10),
+            failfast: Duration::from_secs(1),
+            discovery_idle: Duration::from_secs(90),
+            max_idle: "MAX_IDLE_CONNS_PER_ENDPOINT",
+        },
+    );
+    let outbound = r.direction(
+        "OUTBOUND",
+        &Defaults {
+            connect_timeout: Duration::from_secs(1),
+            backoff: backoff(60),
+            failfast: Duration::from_secs(3),
+            discovery_idle: Duration::from_secs(5),
+            max_idle: "OUTBOUND_MAX_IDLE_CONNS_PER_ENDPOINT",
+        },
+    );
+    let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let single = r
+        .read("OUTBOUND_LISTEN_ADDR", parse_addr)
+        .unwrap_or(local(4140));
+    let outbound_addrs = r
+        .read("OUTBOUND_LISTEN_ADDRS", parse_addrs)
+        .unwrap_or(vec![single]);
+    let cluster_networks = r
+        .read("POLICY_CLUSTER_NETWORKS", parse_nets)
+        .unwrap_or_default();
+    let default_policy = r
+        .read("INBOUND_DEFAULT_POLICY", |text| {
+            DefaultPolicy::parse(text).ok_or_else(|| {
+                "deny, all-authenticated, all-unauthenticated, cluster-authenticated, \
+                 cluster-unauthenticated or audit"
+                    .into()
+            })
+        })
+        .unwrap_or(DefaultPolicy::AllUnauthenticated);
+    let needs_networks = matches!(
+        default_policy,
+        DefaultPolicy::ClusterAuthenticated
+            | DefaultPolicy::ClusterUnauthenticated
+            | DefaultPolicy::Audit
+    );
+    if needs_networks && cluster_networks.is_empty() {
+        r.problems.push(Problem(format!(
+            "{PREFIX}INBOUND_DEFAULT_POLICY={}: expected {PREFIX}POLICY_CLUSTER_NETWORKS to be set with it",
+            default_policy.name()
+        )));
+    }
+    let authority_labels = r.read("INBOUND_METRICS_AUTHORITY_LABELS", |text| match text {
+        "unsafe" => Ok(true),
+        _ => Err("unsafe or nothing".into()),
+    });
+    let ingress = r.read("INGRESS_MODE", parse_bool).unwrap_or(false);
+    if ingress {
+        r.problems.push(Problem(format!(
+            "{PREFIX}INGRESS_MODE=true: expected false, ingress mode is not supported yet"
+        )));
+    }
+    let hide = r
+        .read("OUTBOUND_DISABLE_INFORMATIONAL_HEADERS", parse_bool)
+        .unwrap_or(false);
+    let settings = Settings {
+        cores: cores(&mut r),
+        outbound_addrs,
+        inbound_addr: r
+            .read("INBOUND_LISTEN_ADDR", parse_addr)
+            .unwrap_or(([0, 0, 0, 0], 4143).into()),
+        admin_addr: r
+            .read("ADMIN_LISTEN_ADDR", parse_addr)
+            .unwrap_or(local(4191)),
+        shutdown_grace: r.duration("SHUTDOWN_GRACE_PERIOD", Duration::from_secs(120)),
+        shutdown_endpoint: r
+            .read("SHUTDOWN_ENDPOINT_ENABLED", parse_bool)
+            .unwrap_or(false),
+        metrics_retain_idle: r.duration("METRICS_RETAIN_IDLE", Duration::from_secs(600)),
+        inbound,
+        outbound,
+        client_http2: Http2 {
+            stream_window: r
+                .read("HTTP2_INITIAL_STREAM_WINDOW_SIZE", parse_size)
+                .unwrap_or(65_535),
+            connection_window: r
+                .read("HTTP2_INITIAL_CONNECTION_WINDOW_SIZE", parse_size)
+                .unwrap_or(1 << 20),
+            keep_alive: None,
+            max_concurrent_streams: None,
+        },
+        inbound_ips: r.read("INBOUND_IPS", parse_ips).unwrap_or_default(),
+        inbound_ports: r
+            .read("INBOUND_PORTS", parse_ports)
+            .unwrap_or_default()
+            .iter()
+            .collect(),
+        default_policy,
+        cluster_networks,
+        opaque_ports: r
+            .read("INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION", parse_ports)
+            .unwrap_or_default(),
+        profile_networks: r
+            .read("DESTINATION_PROFILE_NETWORKS", parse_nets)
+            .unwrap_or_default(),
+        informational_headers: !hide,
+        inbound_authority_labels: authority_labels.unwrap_or(false),
+        identity: identity(&mut r),
+        destination: r.control("DESTINATION"),
+        destination_context: r.text("DESTINATION_CONTEXT").unwrap_or_default(),
+        policy: r.control("POLICY"),
+        policy_workload: r.required("POLICY_WORKLOAD"),
+        stream_limits: StreamLimits {
+            initial: r.read("CONTROL_STREAM_INITIAL_TIMEOUT", parse_duration),
+            idle: r.read("CONTROL_STREAM_IDLE_TIMEOUT", parse_duration),
+            lifetime: r.read("CONTROL_STREAM_LIFETIME", parse_duration),
+        },
+    };
+    if r.problems.is_empty() {
+        Ok(settings)
+    } else {
+        Err(r.problems)
+    }
+}
+
+fn identity(r: &mut Reader<'_>) -> Identity {
+    if r.text("IDENTITY_DISABLED").is_some() {
+        r.problems.push(Problem(format!(
+            "{PREFIX}IDENTITY_DISABLED: expected nothing, identity is mandatory"
+        )));
+    }
+    let local = r.read("IDENTITY_LOCAL_NAME", parse_id);
+    let server_id = r.read("IDENTITY_SERVER_ID", parse_id).or(local.clone());
+    let server_name = r
+        .text("IDENTITY_SERVER_NAME")
+        .or(local.map(|id| id.to_string()));
+    if server_id.is_none() || server_name.is_none() {
+        r.problems.push(Problem(format!(
+            "{PREFIX}IDENTITY_LOCAL_NAME: expected a name, or both {PREFIX}IDENTITY_SERVER_ID and \
+             {PREFIX}IDENTITY_SERVER_NAME"
+        )));
+    }
+    Identity {
+        dir: r.required("IDENTITY_DIR"),
+        trust_anchors: r.required("IDENTITY_TRUST_ANCHORS"),
+        token_file: r.required("IDENTITY_TOKEN_FILE"),
+        server_id: server_id
+            .unwrap_or_else(|| Id::parse("unset").expect("a constant name is valid")),
+        server_name: server_name.unwrap_or_default().to_ascii_lowercase(),
+        svc: r.control("IDENTITY"),
+        refresh: (
+            r.duration("IDENTITY_MIN_REFRESH", Duration::from_secs(10)),
+            r.duration("IDENTITY_MAX_REFRESH", Duration::from_secs(86_400)),
+        ),
+    }
+}
+
+/// Worker count; malformed values are ignored, as Linkerd does.
+/// Source: linkerd2-proxy linkerd2-proxy/src/rt.rs (rule).
+fn cores(r: &mut Reader<'_>) -> usize {
+    let available = std::thread::available_parallelism().map_or(1, usize::from);
+    let number = |name: &str| r.text(name).and_then(|text| text.parse::<usize>().ok());
+    let ratio = r
+        .text("CORES_MAX_RATIO")
+        .and_then(|text| text.parse::<f64>().ok())
+        .filter(|ratio| *ratio > 0.0 && *ratio <= 1.0)
+        .map(|ratio| (available as f64 * ratio).round() as usize);
+    let upper = number("CORES_MAX").or(ratio).unwrap_or(1);
+    let lower = number("CORES_MIN").or(number("CORES")).unwrap_or(1);
+    upper.max(lower).clamp(1, available)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    fn minimal() -> HashMap<&'static str, &'static str> {
+        HashMap::from([
+            ("IDENTITY_DIR", "/id"),
+            ("IDENTITY_TRUST_ANCHORS", "pem"),
+            ("IDENTITY_TOKEN_FILE", "/token"),
+            (
+                "IDENTITY_LOCAL_NAME",
+                "web.ns.serviceaccount.identity.linkerd.cluster.local",
+            ),
+            ("IDENTITY_SVC_ADDR", "localhost.:8080"),
+            (
+                "DESTINATION_SVC_ADDR",
+                "dst.linkerd.svc.cluster.local.:8086",
+            ),
+            ("DESTINATION_SVC_NAME", "dst.linkerd"),
+            ("POLICY_SVC_ADDR", "127.0.0.1:8090"),
+            ("POLICY_WORKLOAD", "ns:pod"),
+        ])
+    }
+
+    fn read_map(map: &HashMap<&str, &str>) -> Result<Settings, Vec<Problem>> {
+        read(&|name| {
+            map.get(name.strip_prefix(PREFIX)?)
+                .map(|value| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn the_minimum_gives_linkerds_defaults() {
+        let settings = read_map(&minimal()).expect("valid");
+        assert_eq!(
+            vec![SocketAddr::from(([127, 0, 0, 1], 4140))],
+            settings.outbound_addrs
+        );
+        assert_eq!(Duration::from_millis(300), settings.inbound.connect_timeout);
+        assert_eq!(
+            Duration::from_secs(5),
+            settings.outbound.discovery_idle_timeout
+        );
+        assert_eq!(None, settings.identity.svc.identity);
+        assert_eq!(
+            "dst.linkerd",
+            settings.destination.identity.expect("an identity").as_str()
+        );
+    }
+
+    #[test]
+    fn all_problems_are_reported_at_once() {
+        let mut map = minimal();
+        map.insert("INBOUND_CONNECT_TIMEOUT", "3 parsecs");
+        map.insert("ADMIN_LISTEN_ADDR", "nowhere");
+        map.insert("INBOUND_DEFAULT_POLICY", "audit");
+        map.remove("POLICY_WORKLOAD");
+        map.remove("DESTINATION_SVC_NAME");
+        let problems = read_map(&map).expect_err("invalid");
+        assert_eq!(5, problems.len(), "{problems:?}");
+        let text = "LINKERD2_PROXY_INBOUND_CONNECT_TIMEOUT=3 parsecs: expected ";
+        assert!(
+            problems.iter().any(|problem| problem.0.starts_with(text)),
+            "{problems:?}"
+        );
+    }
+}

@@ -1,0 +1,237 @@
+//! Metrics with Linkerd's names and labels.
+//!
+//! Source: linkerd2-proxy linkerd/app/core/src/{metrics,transport}, linkerd/http/metrics (names,
+//! labels, buckets).
+
+pub mod exchange;
+pub mod process;
+pub mod registry;
+pub mod transport;
+
+use crate::telemetry::registry::{Counter, Family, Gauge, Histogram, Registry};
+use linkerd_proxy_core::labels::Labels;
+use linkerd_proxy_core::meta::Meta;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Upper bounds of `response_latency_ms`.
+pub const LATENCY_MS: &[u64] = &[
+    1, 2, 3, 4, 5, 10, 20, 30, 40, 50, 100, 200, 300, 400, 500, 1000, 2000, 3000, 4000, 5000,
+    10_000, 20_000, 30_000, 40_000, 50_000,
+];
+
+/// Every family of the proxy, in the order in which they are printed.
+pub struct Metrics {
+    registry: Registry,
+    /// Requests sent to or received for an endpoint.
+    pub requests: Arc<Family<Counter>>,
+    /// Finished responses.
+    pub responses: Arc<Family<Counter>>,
+    /// Time to first body byte.
+    pub latency: Arc<Family<Histogram>>,
+    /// Connections opened.
+    pub tcp_open: Arc<Family<Counter>>,
+    /// Connections open now.
+    pub tcp_connections: Arc<Family<Gauge>>,
+    /// Bytes read.
+    pub tcp_read: Arc<Family<Counter>>,
+    /// Bytes written.
+    pub tcp_write: Arc<Family<Counter>>,
+    /// Connections closed.
+    pub tcp_close: Arc<Family<Counter>>,
+    /// Requests admitted.
+    pub http_allow: Arc<Family<Counter>>,
+    /// Requests refused.
+    pub http_deny: Arc<Family<Counter>>,
+    /// Requests without a route.
+    pub http_no_route: Arc<Family<Counter>>,
+    /// Connections admitted.
+    pub tcp_allow: Arc<Family<Counter>>,
+    /// Connections refused.
+    pub tcp_deny: Arc<Family<Counter>>,
+    /// Connections ended by a policy change.
+    pub tcp_terminate: Arc<Family<Counter>>,
+    /// Requests that the inbound proxy answered with an error.
+    pub inbound_http_errors: Arc<Family<Counter>>,
+    /// Connections that the inbound proxy could not serve.
+    pub inbound_tcp_errors: Arc<Family<Counter>>,
+    /// Requests that the outbound proxy answered with an error.
+    pub outbound_http_errors: Arc<Family<Counter>>,
+    /// Connections that the outbound proxy could not serve.
+    pub outbound_tcp_errors: Arc<Family<Counter>>,
+    /// Direct connections by what their header says.
+    pub transport_headers: Arc<Family<Counter>>,
+    /// Responses on outbound routes.
+    pub route_statuses: Arc<Family<Counter>>,
+    /// Requests sent to backends of outbound routes.
+    pub backend_requests: Arc<Family<Counter>>,
+    cert_expiration: Arc<Family<Gauge>>,
+    cert_refresh: Arc<Family<Gauge>>,
+    cert_refreshes: Arc<Family<Counter>>,
+    build_info: Arc<Family<Gauge>>,
+    started: SystemTime,
+}
+
+impl Metrics {
+    /// Declares all families; idle series live for `retain_idle`.
+    pub fn new(retain_idle: Duration) -> Self {
+        let mut r = Registry::new(retain_idle);
+        let metrics = Self {
+            requests: r.counter("request_total", "Total count of HTTP requests."),
+            responses: r.counter("response_total", "Total count of HTTP responses."),
+            latency: r.histogram(
+                "response_latency_ms",
+                "Elapsed times between a request's headers being received and its response stream completing",
+                LATENCY_MS,
+            ),
+            tcp_open: r.counter("tcp_open_total", "Total count of opened connections"),
+            tcp_connections: r.gauge("tcp_open_connections", "Number of currently-open connections"),
+            tcp_read: r.counter("tcp_read_bytes_total", "Total count of bytes read from peers"),
+            tcp_write: r.counter("tcp_write_bytes_total", "Total count of bytes written to peers"),
+            tcp_close: r.counter("tcp_close_total", "Total count of closed connections"),
+            http_allow: r.counter(
+                "inbound_http_authz_allow_total",
+                "The total number of inbound HTTP requests that were authorized",
+            ),
+            http_deny: r.counter(
+                "inbound_http_authz_deny_total",
+                "The total number of inbound HTTP requests that could not be processed due to being unauthorized",
+            ),
+            http_no_route: r.counter(
+                "inbound_http_route_not_found_total",
+                "The total number of inbound HTTP requests that could not be associated with a route",
+            ),
+            tcp_allow: r.counter(
+                "inbound_tcp_authz_allow_total",
+                "The total number of inbound TCP connections that were authorized",
+            ),
+            tcp_deny: r.counter(
+                "inbound_tcp_authz_deny_total",
+                "The total number of inbound TCP connections that were denied",
+            ),
+            tcp_terminate: r.counter(
+                "inbound_tcp_authz_terminate_total",
+                "The total number of inbound TCP connections that were terminated by a policy change",
+            ),
+            inbound_http_errors: r.counter(
+                "inbound_http_errors_total",
+                "The total number of inbound HTTP requests that could not be processed due to a proxy error",
+            ),
+            inbound_tcp_errors: r.counter(
+                "inbound_tcp_errors_total",
+                "The total number of inbound TCP connections that could not be processed due to a proxy error",
+            ),
+            outbound_http_errors: r.counter(
+                "outbound_http_errors_total",
+                "The total number of outbound HTTP requests that could not be processed due to a proxy error",
+            ),
+            outbound_tcp_errors: r.counter(
+                "outbound_tcp_errors_total",
+                "The total number of outbound TCP connections that could not be processed due to a proxy error",
+            ),
+            transport_headers: r.counter(
+                "inbound_tcp_transport_header_connections_total",
+                "TCP connections with transport headers",
+            ),
+            route_statuses: r.counter(
+                "outbound_http_route_request_statuses_total",
+                "Completed request-response streams",
+            ),
+            backend_requests: r.counter(
+                "outbound_http_route_backend_requests_total",
+                "The total number of requests dispatched",
+            ),
+            cert_expiration: r.gauge(
+                "control_identity_cert_expiration_timestamp_seconds",
+                "Time when the this proxy's current mTLS identity certificate will expire (in seconds since the UNIX epoch)",
+            ),
+            cert_refresh: r.gauge(
+                "control_identity_cert_refresh_timestamp_seconds",
+                "Time when the this proxy's mTLS identity certificate were last updated",
+            ),
+            cert_refreshes: r.counter(
+                "control_identity_cert_refreshes_total",
+                "The total number of times this proxy's mTLS identity certificate has been refreshed by the Identity provider",
+            ),
+            build_info: r.gauge("proxy_build_info", "Proxy build info"),
+            started: SystemTime::now(),
+            registry: r,
+        };
+        let labels = Labels::new()
+            .with("version", env!("CARGO_PKG_VERSION"))
+            .with("git_sha", option_env!("GIT_SHA").unwrap_or(""))
+            .with("date", option_env!("BUILD_DATE").unwrap_or(""))
+            .with("vendor", "l5dx")
+            .with(
+                "profile",
+                if cfg!(debug_assertions) {
+                    "debug"
+                } else {
+                    "release"
+                },
+            );
+        metrics.build_info.get(&labels).set(1);
+        metrics
+    }
+
+    /// Notes a certification, with the new certificate's end or as failed.
+    pub fn identity_refreshed(&self, result: Result<SystemTime, ()>) {
+        let outcome = if result.is_ok() { "ok" } else { "error" };
+        self.cert_refreshes
+            .get(&Labels::new().with("result", outcome))
+            .add(1);
+        if let Ok(expires) = result {
+            let seconds = |time: SystemTime| {
+                time.duration_since(UNIX_EPOCH)
+                    .map_or(0, |since| since.as_secs() as i64)
+            };
+            self.cert_expiration
+                .get(&Labels::new())
+                .set(seconds(expires));
+            self.cert_refresh
+                .get(&Labels::new())
+                .set(seconds(SystemTime::now()));
+        }
+    }
+
+    /// All series as text, dropping those idle for too long.
+    pub fn render(&self) -> String {
+        let mut out = String::with_capacity(64 * 1024);
+        self.registry.render(&mut out);
+        process::render(&mut out, self.started);
+        out
+    }
+}
+
+/// `target_addr`, `target_ip` and `target_port`.
+pub fn target_labels(addr: SocketAddr) -> Labels {
+    Labels::new()
+        .with_display("target_addr", addr)
+        .with_display("target_ip", addr.ip())
+        .with_display("target_port", addr.port())
+}
+
+/// Labels of a meta: `<prefix>_group`, `_kind`, `_name`.
+pub fn short_meta(prefix: &str, meta: &Meta) -> Labels {
+    Labels::new()
+        .with(&format!("{prefix}_group"), &meta.group)
+        .with(&format!("{prefix}_kind"), &meta.kind)
+        .with(&format!("{prefix}_name"), &meta.name)
+}
+
+/// Labels of an outbound parent or backend.
+pub fn full_meta(prefix: &str, meta: &Meta) -> Labels {
+    route_meta(prefix, meta)
+        .with(&format!("{prefix}_port"), &meta.port_label())
+        .with(&format!("{prefix}_section_name"), &meta.section)
+}
+
+/// Labels of an outbound route.
+pub fn route_meta(prefix: &str, meta: &Meta) -> Labels {
+    Labels::new()
+        .with(&format!("{prefix}_group"), &meta.group)
+        .with(&format!("{prefix}_kind"), &meta.kind)
+        .with(&format!("{prefix}_namespace"), &meta.namespace)
+        .with(&format!("{prefix}_name"), &meta.name)
+}

@@ -1,0 +1,165 @@
+//! One request and its response, from the request's headers to the end of the response.
+
+use super::registry::{Counter, Family, Histogram};
+use super::Metrics;
+use linkerd_proxy_core::classify::{classify, Class};
+use linkerd_proxy_core::labels::Labels;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// Handles for exchanges with the same labels.
+pub struct HttpMetrics {
+    labels: Labels,
+    requests: Arc<Counter>,
+    responses: Arc<Family<Counter>>,
+    latencies: Arc<Family<Histogram>>,
+    classes: Mutex<Vec<((Class, &'static str), Arc<Counter>)>>,
+    statuses: Mutex<Vec<(u16, Arc<Histogram>)>>,
+}
+
+/// A peer chooses statuses, so at most this many are kept at hand per endpoint.
+const HANDLES_MAX: usize = 64;
+
+impl HttpMetrics {
+    /// Resolves the handles for `labels`.
+    pub fn new(metrics: &Metrics, labels: Labels) -> Self {
+        Self {
+            requests: metrics.requests.get(&labels),
+            responses: metrics.responses.clone(),
+            latencies: metrics.latency.clone(),
+            classes: Mutex::default(),
+            statuses: Mutex::default(),
+            labels,
+        }
+    }
+
+    fn respond(&self, class: Class, error: &'static str) {
+        let mut classes = self.classes.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (class, error);
+        if let Some((_, counter)) = classes.iter().find(|(known, _)| *known == key) {
+            counter.add(1);
+            return;
+        }
+        let grpc = class.grpc.map(|code| code.to_string()).unwrap_or_default();
+        let status = if class.status == 0 {
+            String::new()
+        } else {
+            class.status.to_string()
+        };
+        let labels = self
+            .labels
+            .clone()
+            .with("status_code", &status)
+            .with(
+                "classification",
+                if class.success { "success" } else { "failure" },
+            )
+            .with("grpc_status", &grpc)
+            .with("error", error);
+        let counter = self.responses.get(&labels);
+        counter.add(1);
+        if classes.len() < HANDLES_MAX {
+            classes.push((key, counter));
+        }
+    }
+
+    fn latency(&self, status: u16, ms: u64) {
+        let mut statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, histogram)) = statuses.iter().find(|(known, _)| *known == status) {
+            histogram.record(ms);
+            return;
+        }
+        let histogram = self
+            .latencies
+            .get(&self.labels.clone().with_display("status_code", status));
+        histogram.record(ms);
+        if statuses.len() < HANDLES_MAX {
+            statuses.push((status, histogram));
+        }
+    }
+}
+
+/// An exchange that is being measured.
+pub struct Exchange {
+    metrics: Arc<HttpMetrics>,
+    started: Instant,
+    grpc: bool,
+    status: u16,
+    grpc_status: Option<Box<[u8]>>,
+    timed: bool,
+    finished: bool,
+}
+
+impl Exchange {
+    /// Counts the request.
+    pub fn begin(metrics: Arc<HttpMetrics>, grpc: bool) -> Self {
+        metrics.requests.add(1);
+        Self {
+            metrics,
+            started: Instant::now(),
+            grpc,
+            status: 0,
+            grpc_status: None,
+            timed: false,
+            finished: false,
+        }
+    }
+
+    /// Notes the response head.
+    pub fn head(&mut self, status: u16, grpc_status: Option<&[u8]>) {
+        self.status = status;
+        self.grpc_status = grpc_status.map(Into::into);
+    }
+
+    /// Notes that the first body frame, or the end, is there. Later calls change nothing.
+    pub fn first_frame(&mut self) {
+        if !self.timed && self.status != 0 {
+            self.timed = true;
+            let ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.metrics.latency(self.status, ms);
+        }
+    }
+
+    /// Notes the trailers.
+    pub fn trailers(&mut self, grpc_status: Option<&[u8]>) {
+        if grpc_status.is_some() {
+            self.grpc_status = grpc_status.map(Into::into);
+        }
+    }
+
+    /// Counts the response as finished.
+    pub fn end(&mut self) {
+        if std::mem::replace(&mut self.finished, true) {
+            return;
+        }
+        self.first_frame();
+        let class = classify(self.status, self.grpc, self.grpc_status.as_deref());
+        self.metrics.respond(class, "");
+    }
+
+    /// Counts the response as failed by the transport.
+    pub fn fail(&mut self, error: &'static str) {
+        if std::mem::replace(&mut self.finished, true) {
+            return;
+        }
+        self.first_frame();
+        let class = Class {
+            success: false,
+            ..classify(self.status, self.grpc, None)
+        };
+        let class = Class {
+            grpc: None,
+            ..class
+        };
+        self.metrics.respond(class, error);
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        // The peer went away before the end: what the head said counts, as in Linkerd.
+        if self.status != 0 {
+            self.end();
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Connections and their bytes.
+
+use super::registry::{Counter, Family, Gauge};
+use super::Metrics;
+use linkerd_proxy_core::labels::Labels;
+use std::io;
+use std::sync::Arc;
+
+/// Handles for connections with the same labels.
+#[derive(Clone)]
+pub struct Transport {
+    open: Arc<Counter>,
+    connections: Arc<Gauge>,
+    read: Arc<Counter>,
+    write: Arc<Counter>,
+    closes: Arc<Family<Counter>>,
+    labels: Arc<Labels>,
+}
+
+impl Transport {
+    /// Resolves the handles for `labels` (direction, peer and what else is known).
+    pub fn new(metrics: &Metrics, labels: Labels) -> Self {
+        Self {
+            open: metrics.tcp_open.get(&labels),
+            connections: metrics.tcp_connections.get(&labels),
+            read: metrics.tcp_read.get(&labels),
+            write: metrics.tcp_write.get(&labels),
+            closes: metrics.tcp_close.clone(),
+            labels: Arc::new(labels),
+        }
+    }
+
+    /// Counts one connection as open until the meter is dropped.
+    pub fn open(&self) -> Meter {
+        self.open.add(1);
+        self.connections.add(1);
+        Meter {
+            transport: self.clone(),
+            errno: "",
+        }
+    }
+}
+
+/// Counts one connection's bytes.
+pub struct Meter {
+    transport: Transport,
+    errno: &'static str,
+}
+
+impl std::fmt::Debug for Meter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Meter")
+            .field("labels", &self.transport.labels)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Meter {
+    /// Counts bytes from the peer.
+    pub fn read(&self, n: usize) {
+        self.transport.read.add(n as u64);
+    }
+
+    /// Counts bytes to the peer.
+    pub fn wrote(&self, n: usize) {
+        self.transport.write.add(n as u64);
+    }
+
+    /// Remembers why the connection is about to end.
+    pub fn failed(&mut self, error: &io::Error) {
+        self.errno = errno_name(error);
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.transport.connections.add(-1);
+        let labels = Labels::clone(&self.transport.labels).with("errno", self.errno);
+        self.transport.closes.get(&labels).add(1);
+    }
+}
+
+/// The symbol of the kernel's error; the values are Linux's.
+fn errno_name(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(4) => "EINTR",
+        Some(32) => "EPIPE",
+        Some(101) => "ENETUNREACH",
+        Some(103) => "ECONNABORTED",
+        Some(104) => "ECONNRESET",
+        Some(107) => "ENOTCONN",
+        Some(110) => "ETIMEDOUT",
+        Some(111) => "ECONNREFUSED",
+        Some(112) => "EHOSTDOWN",
+        Some(113) => "EHOSTUNREACH",
+        Some(_) => "UNKNOWN_ERRNO",
+        None => "",
+    }
+}
