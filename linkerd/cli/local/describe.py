@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
     config = _cluster.config(args)
     namespace = args.namespace or config.namespace
-    body, events = _connect.run(config, lambda kube: _read(kube, *words, namespace))
+    body, events = _connect.run(config, lambda kube: _read(kube, words[0], words[1], namespace))
     body["metadata"].pop("managedFields", None)
     print(manifest.render(body), end="")
     if events:
