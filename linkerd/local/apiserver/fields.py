@@ -318,7 +318,7 @@ MutatingWebhook: name=1 clientConfig=2WebhookClientConfig rules=3*RuleWithOperat
  failurePolicy=4? namespaceSelector=5?LabelSelector sideEffects=6? timeoutSeconds=7?i
  admissionReviewVersions=8* matchPolicy=9? reinvocationPolicy=10? objectSelector=11?LabelSelector
  matchConditions=12*MatchCondition
-MutatingWebhookConfiguration: metadata=1ObjectMeta Webhooks=2*MutatingWebhook
+MutatingWebhookConfiguration: metadata=1ObjectMeta webhooks=2*MutatingWebhook
 NFSVolumeSource: server=1 path=2 readOnly=3b
 Namespace: metadata=1ObjectMeta spec=2NamespaceSpec status=3NamespaceStatus
 NamespaceCondition: type=1 status=2 lastTransitionTime=4Time reason=5 message=6
@@ -608,7 +608,7 @@ ValidatingWebhook: name=1 clientConfig=2WebhookClientConfig rules=3*RuleWithOper
  failurePolicy=4? namespaceSelector=5?LabelSelector sideEffects=6? timeoutSeconds=7?i
  admissionReviewVersions=8* matchPolicy=9? objectSelector=10?LabelSelector
  matchConditions=11*MatchCondition
-ValidatingWebhookConfiguration: metadata=1ObjectMeta Webhooks=2*ValidatingWebhook
+ValidatingWebhookConfiguration: metadata=1ObjectMeta webhooks=2*ValidatingWebhook
 Volume: name=1 volumeSource=2^VolumeSource
 VolumeDevice: name=1 devicePath=2
 VolumeMount: name=1 readOnly=2b mountPath=3 subPath=4 mountPropagation=5? subPathExpr=6
