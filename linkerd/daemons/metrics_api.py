@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,8 @@ def main(argv: Sequence[str]) -> int:
         return 0
     chosen = settings.parse(Settings, argv)
     log.configure(chosen.log_level, chosen.log_format)
+    # It would log every query.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     return runtime.run(lambda stop: _serve(chosen, stop))
 
 

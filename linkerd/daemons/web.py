@@ -26,6 +26,8 @@ from linkerd.viz.web.feed import Feeds
 
 _STATIC = Path(linkerd.viz.__file__).parent / "static"
 _GRACE_S = 2
+# Proxies of the environment are not for addresses inside the cluster.
+_CHANNEL = (("grpc.enable_http_proxy", 0),)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ async def _serve(chosen: Settings, stop: asyncio.Event) -> None:
     registry = metrics.registry()
     async with (
         admin.serve(*chosen.metrics_addr, registry=registry, readiness=Readiness()),
-        grpc.aio.insecure_channel(chosen.linkerd_metrics_api_addr) as channel,
+        grpc.aio.insecure_channel(chosen.linkerd_metrics_api_addr, options=_CHANNEL) as channel,
     ):
 
         async def poll(view: views.View) -> dict[str, Any]:
