@@ -80,7 +80,7 @@ def authority(text: str) -> Authority:
     Source: linkerd2 controller/api/destination/server.go (getHostAndPort).
     """
     host, colon, port_text = text.rpartition(":")
-    if not colon or (host.count(":") > 0 and not host.startswith("[")):
+    if not colon or text.endswith("]") or (":" in host and not host.startswith("[")):
         host, port_text = text, "80"
     port = port_of(port_text)
     host = host.strip("[]")
