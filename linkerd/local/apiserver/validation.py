@@ -131,7 +131,11 @@ def _duplicates(items: list[Any], path: str) -> list[Obj]:
 def _pod(new: Obj, old: Obj | None) -> list[Obj]:
     if old is None:
         return pod_spec(new.get("spec") or {}, "spec")
-    if _without_mutable(new["spec"]) == _without_mutable(old["spec"]):
+    changed = _without_mutable(new["spec"])
+    if not old["spec"].get("nodeName"):
+        # A binding sets it, once.
+        changed.pop("nodeName", None)
+    if changed == _without_mutable(old["spec"]):
         return []
     return [
         cause(
@@ -153,8 +157,6 @@ def _without_mutable(spec: Obj) -> Obj:
         if key
         not in ("activeDeadlineSeconds", "tolerations", "schedulingGates", "ephemeralContainers")
     }
-    if kept.get("nodeName") is None:
-        kept.pop("nodeName", None)
     for field in ("containers", "initContainers"):
         if field in kept:
             kept[field] = [

@@ -35,7 +35,7 @@ from linkerd.local.controllers.world import World
 
 _WORKERS = 8
 _RETRY_MIN_S = 0.05
-_RETRY_MAX_S = 30.0
+_RETRY_MAX_S = 5.0
 _SOURCE = "linkerd-local"
 
 _log = log.logger(__name__)
