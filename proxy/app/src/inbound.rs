@@ -132,10 +132,14 @@ impl Inbound {
         };
         if let Err(error) = self.clone().serve(tcp, client, target, drain).await {
             debug!(%client, %target, %error, "inbound connection failed");
-            let kind = match error.kind() {
-                io::ErrorKind::TimedOut => "tls detection timeout",
-                io::ErrorKind::PermissionDenied => return,
-                _ => "i/o",
+            if error.kind() == io::ErrorKind::PermissionDenied {
+                return;
+            }
+            let timed_out = error.kind() == io::ErrorKind::TimedOut;
+            let kind = if timed_out {
+                "tls detection timeout"
+            } else {
+                "i/o"
             };
             let labels = Labels::new()
                 .with("error", kind)
@@ -203,7 +207,7 @@ impl Inbound {
             Protocol::Http1 if !meshed => Detected::Http(Version::Http1),
             Protocol::Http1 => match detect(&mut io, timeout).await? {
                 Detected::TimedOut => Detected::Http(Version::Http1),
-                other => other,
+                seen @ (Detected::Http(_) | Detected::NotHttp | Detected::Closed) => seen,
             },
             Protocol::Detect(_) | Protocol::Opaque | Protocol::Tls => {
                 detect(&mut io, timeout).await?
@@ -223,7 +227,7 @@ impl Inbound {
     pub async fn accept_tls(&self, mut io: Io, timeout: Duration) -> io::Result<(Io, ClientTls)> {
         let decide = |bytes: &[u8]| match tls(bytes) {
             Tls::Incomplete => None,
-            done => Some(done),
+            done @ (Tls::Sni(_) | Tls::NotTls) => Some(done),
         };
         let hello = match io.peek_within(timeout, HELLO_BYTES_MAX, decide).await? {
             Peeked::Answer(hello) => hello,
@@ -275,7 +279,7 @@ impl Inbound {
         }
         let decide = |bytes: &[u8]| match Header::decode(bytes) {
             Decoded::Incomplete => None,
-            done => Some(done),
+            done @ (Decoded::Header(..) | Decoded::Invalid(_)) => Some(done),
         };
         let (header, n) = match io
             .peek_within(timeout, MESSAGE_BYTES_MAX + 32, decide)

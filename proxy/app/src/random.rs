@@ -16,5 +16,5 @@ pub fn with<T>(use_rng: impl FnOnce(&mut Rng) -> T) -> T {
 
 /// Sixteen random bits.
 pub fn u16() -> u16 {
-    with(|rng| rng.next() as u16)
+    with(|rng| rng.bits() as u16)
 }

@@ -70,6 +70,23 @@ impl Failure {
         Failure::Unexpected,
     ];
 
+    /// Value of the `error` label of route metrics.
+    pub fn route_label(self) -> &'static str {
+        match self {
+            Self::FailFast => "FAIL_FAST",
+            Self::LoadShed => "LOAD_SHED",
+            Self::ConnectTimeout | Self::Connect | Self::Io | Self::Downgraded => "IO",
+            Self::NoRoute
+            | Self::Unauthorized
+            | Self::InvalidPolicy
+            | Self::NoBackend
+            | Self::IdentityRequired
+            | Self::BadRequest
+            | Self::Loop
+            | Self::Unexpected => "UNKNOWN",
+        }
+    }
+
     /// The table.
     pub fn answer(self) -> Answer {
         let row = |status, grpc, text, close, metric| Answer {

@@ -52,7 +52,10 @@ impl Inbound {
             keepalive: direction.connect_keepalive,
             user_timeout: direction.connect_user_timeout,
         };
-        let tcp = connect(accepted.target, direction.connect_timeout, options).await?;
+        let tcp = connect(accepted.target, direction.connect_timeout, options)
+            .await
+            // Its kind must not look like a timeout of detection.
+            .map_err(io::Error::other)?;
         let server = Io::from(tcp).metered(self.target_transport().open());
         let copy = relay_io(io, server);
         tokio::pin!(copy);

@@ -45,8 +45,11 @@ pub struct Rule {
     distribution: Distribution,
     backends: Vec<Backend>,
     statuses: Labels,
-    counters: Mutex<Vec<((u16, &'static str), Arc<Counter>)>>,
+    counters: Mutex<Vec<(Outcome, Arc<Counter>)>>,
 }
+
+/// HTTP status (0 for none) and error.
+type Outcome = (u16, &'static str);
 
 /// A backend at hand.
 #[derive(Clone)]

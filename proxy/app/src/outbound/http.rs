@@ -142,12 +142,7 @@ impl Connection {
         match &answer {
             Ok(answer) => rule.responded(&self.outbound, answer.response.status().as_u16(), ""),
             Err(Error::Failed(failure) | Error::Unsent(failure, _)) => {
-                let kind = match failure {
-                    Failure::FailFast => "FAIL_FAST",
-                    Failure::LoadShed => "LOAD_SHED",
-                    _ => "IO",
-                };
-                rule.responded(&self.outbound, 0, kind);
+                rule.responded(&self.outbound, 0, failure.route_label());
             }
             Err(Error::Reset(_)) => rule.responded(&self.outbound, 0, "RESET"),
         }

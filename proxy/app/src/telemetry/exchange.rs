@@ -13,9 +13,12 @@ pub struct HttpMetrics {
     requests: Arc<Counter>,
     responses: Arc<Family<Counter>>,
     latencies: Arc<Family<Histogram>>,
-    classes: Mutex<Vec<((Class, &'static str), Arc<Counter>)>>,
+    classes: Mutex<Vec<(Outcome, Arc<Counter>)>>,
     statuses: Mutex<Vec<(u16, Arc<Histogram>)>>,
 }
+
+/// How an exchange ended, and the transport's error if that is why.
+type Outcome = (Class, &'static str);
 
 /// A peer chooses statuses, so at most this many are kept at hand per endpoint.
 const HANDLES_MAX: usize = 64;
