@@ -51,20 +51,33 @@ class Settings:
 async def report(kube: KubeClient, namespace: str) -> dict[str, str]:
     """Returns the parameters that the cluster knows; what it refuses is left out."""
     found = {"version": VERSION, "source": "heartbeat", "arch": platform.machine()}
-    try:
-        config = await kube.get(CONFIG_MAPS, "linkerd-config", namespace)
-        found["uuid"] = str(config["metadata"].get("uid", ""))
-        found["install-time"] = str(config["metadata"].get("creationTimestamp", ""))
-        version = await kube.request("GET", "/version")
-        found["k8s-version"] = str(version.get("gitVersion", ""))
-        for one in await kube.list(NAMESPACES):
-            extension = (one["metadata"].get("labels") or {}).get(_EXTENSION)
-            if extension:
-                found[f"ext-{extension}"] = "1"
-        found["service-profile-count"] = str(len(await kube.list(SERVICE_PROFILES)))
-    except KubeError as error:
-        _log.warn("report is incomplete", error=error.message)
+    for part in (_install(kube, namespace), _kubernetes(kube), _extensions(kube), _profiles(kube)):
+        try:
+            found |= await part
+        except KubeError as error:
+            _log.warn("report is incomplete", error=error.message)
     return found
+
+
+async def _install(kube: KubeClient, namespace: str) -> dict[str, str]:
+    metadata = (await kube.get(CONFIG_MAPS, "linkerd-config", namespace))["metadata"]
+    return {
+        "uuid": str(metadata.get("uid", "")),
+        "install-time": str(metadata.get("creationTimestamp", "")),
+    }
+
+
+async def _kubernetes(kube: KubeClient) -> dict[str, str]:
+    return {"k8s-version": str((await kube.request("GET", "/version")).get("gitVersion", ""))}
+
+
+async def _extensions(kube: KubeClient) -> dict[str, str]:
+    labels = [one["metadata"].get("labels") or {} for one in await kube.list(NAMESPACES)]
+    return {f"ext-{one[_EXTENSION]}": "1" for one in labels if _EXTENSION in one}
+
+
+async def _profiles(kube: KubeClient) -> dict[str, str]:
+    return {"service-profile-count": str(len(await kube.list(SERVICE_PROFILES)))}
 
 
 async def figures(http: httpx2.AsyncClient, prometheus: str) -> dict[str, str]:
