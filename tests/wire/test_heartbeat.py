@@ -27,10 +27,10 @@ async def test_reports_only_to_the_address_it_was_given(tmp_path: Path) -> None:
         api.apply("namespaces", {"metadata": {"name": "linkerd-viz", "labels": labels}})
         config = tmp_path / "kubeconfig"
         config.write_text(
-            "clusters: [{name: c, cluster: {server: 'http://127.0.0.1:%d'}}]\n"
+            f"clusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:{api.port}'}}}}]\n"
             "users: [{name: u, user: {}}]\n"
             "contexts: [{name: x, context: {cluster: c, user: u}}]\n"
-            "current-context: x\n" % api.port
+            "current-context: x\n"
         )
         settings = heartbeat.Settings(
             kubeconfig=str(config), url=f"http://127.0.0.1:{port}/version.json"
