@@ -155,19 +155,25 @@ class Board(Generic[K, S]):
     def _flush(self) -> None:
         self._timer = None
         self._flushed_s = asyncio.get_running_loop().time()
-        dirty, self._dirty = self._dirty, set()
-        for key in dirty:
-            view = self._views.get(key)
-            if view is None:
-                continue
-            value, topics = self._snapshot(key)
-            self._retopic(key, view, frozenset(topics))
-            if value != view.snapshot:
-                view.snapshot = value
-                view.version += 1
-                view.encoded.clear()
-                changed, view.changed = view.changed, asyncio.Event()
-                changed.set()
+        try:
+            while self._dirty:
+                self._refresh(self._dirty.pop())
+        finally:
+            if self._dirty:  # a key failed, which the loop reports: the others must not wait for it
+                self.changed(())
+
+    def _refresh(self, key: K) -> None:
+        view = self._views.get(key)
+        if view is None:
+            return
+        value, topics = self._snapshot(key)
+        self._retopic(key, view, frozenset(topics))
+        if value != view.snapshot:
+            view.snapshot = value
+            view.version += 1
+            view.encoded.clear()
+            changed, view.changed = view.changed, asyncio.Event()
+            changed.set()
 
     def _retopic(self, key: K, view: _View[S], topics: frozenset[Topic]) -> None:
         if topics != view.topics:
