@@ -16,6 +16,7 @@ from linkerd.local.apiserver import tables
 from linkerd.local.apiserver.http import Request, Response
 from linkerd.local.apiserver.kinds import Kind
 from linkerd.local.apiserver.status import bad_request, unsupported_media_type
+from linkerd.local.apiserver.versions import from_storage, same_form
 from linkerd.local.store import Entry, Obj
 
 PROTOBUF = "application/vnd.kubernetes.protobuf"
@@ -96,11 +97,9 @@ def _loader() -> Any:
 
 def as_stored(kind: Kind, entry: Entry) -> bytes:
     """Returns an entry's JSON as this version of its kind; copies nothing when it is stored so."""
-    if kind.crd is None or kind.version == kind.storage_version:
+    if same_form(kind):
         return entry.raw
-    obj = entry.decode()
-    obj["apiVersion"] = kind.api_version
-    return msgspec.json.encode(obj)
+    return msgspec.json.encode(from_storage(kind, entry.decode()))
 
 
 class Form:
@@ -136,6 +135,7 @@ class Form:
         """Returns one stored object in this form."""
         if self.name == "object":
             return as_stored(kind, entry)
+        # Columns are those of the stored form, which events of both groups share.
         return self.one(kind, entry.decode())
 
     def list(self, kind: Kind, entries: list[Entry], metadata: Obj) -> bytes:

@@ -58,15 +58,17 @@ def by_json_name(message: str) -> dict[str, Field]:
     return found
 
 
-#: (group, kind) whose message is not named like the kind.
-_RENAMED = {("events.k8s.io", "Event"): "EventsEvent"}
+#: (apiVersion, kind) whose message is not named like the kind.
+_RENAMED = {
+    ("events.k8s.io/v1", "Event"): "EventsEvent",
+    ("autoscaling/v1", "HorizontalPodAutoscaler"): "HorizontalPodAutoscalerV1",
+    ("authentication.k8s.io/v1", "TokenRequest"): "AuthenticationTokenRequest",
+}
 
 
-def message_of(group: str, kind: str) -> str | None:
+def message_of(api_version: str, kind: str) -> str | None:
     """Returns the message of a kind, None when the table has none."""
-    name = _RENAMED.get((group, kind), kind)
-    if kind == "TokenRequest":
-        name = "AuthenticationTokenRequest"
+    name = _RENAMED.get((api_version, kind), kind)
     return name if name in messages() else None
 
 
@@ -81,7 +83,7 @@ AzureDiskVolumeSource: diskName=1 diskURI=2 cachingMode=3? fsType=4? readOnly=5?
 AzureFilePersistentVolumeSource: secretName=1 shareName=2 readOnly=3b secretNamespace=4?
 AzureFileVolumeSource: secretName=1 shareName=2 readOnly=3b
 Binding: metadata=1ObjectMeta target=2ObjectReference
-BoundObjectReference: kind=1 apiVersion=2 name=3 uID=4
+BoundObjectReference: kind=1 apiVersion=2 name=3 uid=4
 CSIDriver: metadata=1ObjectMeta spec=2CSIDriverSpec
 CSIDriverSpec: attachRequired=1?b podInfoOnMount=2?b volumeLifecycleModes=3* storageCapacity=4?b
  fsGroupPolicy=5? tokenRequests=6*StorageTokenRequest requiresRepublish=7?b seLinuxMount=8?b
@@ -239,6 +241,12 @@ HTTPIngressRuleValue: paths=1*HTTPIngressPath
 HorizontalPodAutoscaler: metadata=1ObjectMeta spec=2HorizontalPodAutoscalerSpec
  status=3HorizontalPodAutoscalerStatus
 HorizontalPodAutoscalerBehavior: scaleUp=1?HPAScalingRules scaleDown=2?HPAScalingRules
+HorizontalPodAutoscalerV1: metadata=1ObjectMeta spec=2HorizontalPodAutoscalerV1Spec
+ status=3HorizontalPodAutoscalerV1Status
+HorizontalPodAutoscalerV1Spec: scaleTargetRef=1CrossVersionObjectReference minReplicas=2?i
+ maxReplicas=3i targetCPUUtilizationPercentage=4?i
+HorizontalPodAutoscalerV1Status: observedGeneration=1?i lastScaleTime=2?Time currentReplicas=3i
+ desiredReplicas=4i currentCPUUtilizationPercentage=5?i
 HorizontalPodAutoscalerCondition: type=1 status=2 lastTransitionTime=3Time reason=4 message=5
 HorizontalPodAutoscalerSpec: scaleTargetRef=1CrossVersionObjectReference minReplicas=2?i
  maxReplicas=3i metrics=4*MetricSpec behavior=5?HorizontalPodAutoscalerBehavior
@@ -257,7 +265,7 @@ ImageVolumeSource: reference=1 pullPolicy=2
 Ingress: metadata=1ObjectMeta spec=2IngressSpec status=3IngressStatus
 IngressBackend: resource=3?TypedLocalObjectReference service=4?IngressServiceBackend
 IngressClass: metadata=1ObjectMeta spec=2IngressClassSpec
-IngressClassParametersReference: aPIGroup=1? kind=2 name=3 scope=4? namespace=5?
+IngressClassParametersReference: apiGroup=1? kind=2 name=3 scope=4? namespace=5?
 IngressClassSpec: controller=1 parameters=2?IngressClassParametersReference
 IngressLoadBalancerIngress: ip=1 hostname=2 ports=4*IngressPortStatus
 IngressLoadBalancerStatus: ingress=1*IngressLoadBalancerIngress

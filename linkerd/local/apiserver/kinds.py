@@ -60,6 +60,11 @@ class Kind:
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     @property
+    def storage(self) -> str:
+        """The name under which objects are kept; events of both groups are the same objects."""
+        return "events" if self.kind == "Event" and self.group == "events.k8s.io" else self.resource
+
+    @property
     def api_version(self) -> str:
         """The `apiVersion` of objects: `v1`, `apps/v1`."""
         return f"{self.group}/{self.version}" if self.group else self.version
@@ -82,6 +87,7 @@ class Kind:
 def _kind(group_version: str, plural: str, kind: str, flags: str = "", **more: Any) -> Kind:
     group, _, version = group_version.rpartition("/")
     words = flags.split()
+    more.setdefault("storage_version", version)
     return Kind(
         group=group,
         version=version,
@@ -92,7 +98,6 @@ def _kind(group_version: str, plural: str, kind: str, flags: str = "", **more: A
         namespaced="cluster" not in words,
         stored="review" not in words,
         generation="gen" in words,
-        storage_version=version,
         **more,
     )
 
@@ -300,6 +305,15 @@ BUILT_IN: tuple[Kind, ...] = (
     ),
     _kind(
         "authorization.k8s.io/v1", "subjectaccessreviews", "SubjectAccessReview", "cluster review"
+    ),
+    _kind(
+        "autoscaling/v1",
+        "horizontalpodautoscalers",
+        "HorizontalPodAutoscaler",
+        short=("hpa",),
+        categories=_ALL,
+        subresources=_STATUS,
+        storage_version="v2",
     ),
     _kind(
         "autoscaling/v2",

@@ -113,7 +113,7 @@ def _schema_name(kind: Kind) -> str:
 
 def _add_kind(schemas: dict[str, Obj], kind: Kind) -> None:
     schema: Obj = {"type": "object"}
-    message = message_of(kind.group, kind.kind)
+    message = message_of(kind.api_version, kind.kind)
     if kind.crd is not None:
         schema |= (kind.crd.get("schema") or {}).get("openAPIV3Schema") or {}
         properties = dict(schema.get("properties") or {})

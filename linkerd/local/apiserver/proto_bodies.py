@@ -43,8 +43,7 @@ def decode(body: bytes) -> Obj:
         type_meta = dict(_fields(_bytes(envelope.get(1, b""))))
         api_version = _bytes(type_meta.get(1, b"")).decode()
         kind = _bytes(type_meta.get(2, b"")).decode()
-        group = api_version.rpartition("/")[0]
-        message = kind if kind in _SHARED else message_of(group, kind)
+        message = kind if kind in _SHARED else message_of(api_version, kind)
         if message is None:
             raise bad_request(f"{api_version} {kind} cannot be read as protobuf; send JSON")
         obj = _message(message, _bytes(envelope.get(2, b"")), 0)

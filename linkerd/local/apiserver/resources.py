@@ -26,6 +26,7 @@ from linkerd.local.apiserver.status import (
     invalid,
     not_found,
 )
+from linkerd.local.apiserver.versions import from_storage, to_storage
 from linkerd.local.store import Changed, Entry, Exists, Missing, Obj, Store
 
 _PATCH_TRIES = 8
@@ -83,7 +84,7 @@ class Resources:
         Raises:
             ApiError: 404.
         """
-        entry = self.store.get(kind.resource, namespace, name)
+        entry = self.store.get(kind.storage, namespace, name)
         if entry is None:
             raise not_found(kind.resource, name)
         return entry
@@ -94,7 +95,7 @@ class Resources:
         Raises:
             ApiError: 404.
         """
-        return as_version(kind, self.entry(kind, namespace, name).decode())
+        return from_storage(kind, self.entry(kind, namespace, name).decode())
 
     # --- writing
 
@@ -111,16 +112,15 @@ class Resources:
             obj.pop("status", None)
         obj = await self._admitted(kind, "CREATE", obj, None, context)
         if context.dry_run:
-            if self.store.get(kind.resource, *_key(obj)):
+            if self.store.get(kind.storage, *_key(obj)):
                 raise already_exists(kind.resource, obj["metadata"]["name"])
             return obj
         self._check_namespace(kind, namespace)
         services.allocate(kind, obj, None, self.store)
         for _ in range(_NAME_TRIES):
             try:
-                return self.store.create(kind.resource, to_storage(kind, obj)).decode() | {
-                    "apiVersion": kind.api_version
-                }
+                stored = self.store.create(kind.storage, to_storage(kind, obj))
+                return from_storage(kind, stored.decode())
             except Exists:
                 if not generated:
                     break
@@ -153,7 +153,7 @@ class Resources:
         """
         for attempt in range(_PATCH_TRIES):
             entry = self.entry(kind, namespace, name)
-            old = as_version(kind, entry.decode())
+            old = from_storage(kind, entry.decode())
             new = change(copy.deepcopy(old))
             wanted = new["metadata"].get("resourceVersion")
             if wanted and wanted != old["metadata"]["resourceVersion"]:
@@ -187,10 +187,10 @@ class Resources:
         if new == old or context.dry_run:
             return new
         gone = _ready_to_go(kind, new)
-        stored = self.store.update(kind.resource, to_storage(kind, new), entry.rv)
+        stored = self.store.update(kind.storage, to_storage(kind, new), entry.rv)
         if gone:
-            stored = self.store.delete(kind.resource, entry.key)
-        return as_version(kind, stored.decode())
+            stored = self.store.delete(kind.storage, entry.key)
+        return from_storage(kind, stored.decode())
 
     async def delete(
         self, kind: Kind, namespace: str, name: str, options: Obj, context: Context
@@ -215,7 +215,7 @@ class Resources:
         await self._admission.admit(kind, "DELETE", None, old, context)
         await self._admission.validate(kind, "DELETE", None, old, context)
         entry = self.entry(kind, namespace, name)
-        old = as_version(kind, entry.decode())
+        old = from_storage(kind, entry.decode())
         _check_preconditions(kind, old, options)
         new = marked_for_deletion(kind, copy.deepcopy(old), options)
         if context.dry_run:
@@ -223,11 +223,11 @@ class Resources:
         if new is None:
             if kind.resource == CRD_RESOURCE:
                 crds.purge(self.store, old)
-            return as_version(kind, self.store.delete(kind.resource, entry.key).decode()), True
+            return from_storage(kind, self.store.delete(kind.storage, entry.key).decode()), True
         if new == old:
             return old, False
-        stored = self.store.update(kind.resource, to_storage(kind, new), entry.rv)
-        return as_version(kind, stored.decode()), False
+        stored = self.store.update(kind.storage, to_storage(kind, new), entry.rv)
+        return from_storage(kind, stored.decode()), False
 
     # --- steps
 
@@ -271,18 +271,6 @@ class Resources:
                 f"{namespace} because it is being terminated",
                 details={"causes": [{"reason": "NamespaceTerminating", "field": namespace}]},
             )
-
-
-def to_storage(kind: Kind, obj: Obj) -> Obj:
-    """Returns the object as it is kept: in the storage version, `kind` and `apiVersion` set."""
-    group = f"{kind.group}/" if kind.group else ""
-    return obj | {"kind": kind.kind, "apiVersion": group + kind.storage_version}
-
-
-def as_version(kind: Kind, obj: Obj) -> Obj:
-    """Returns the stored object as a version of its kind (conversion strategy None)."""
-    obj["apiVersion"] = kind.api_version
-    return obj
 
 
 def merged_update(kind: Kind, old: Obj, new: Obj, subresource: str) -> Obj:

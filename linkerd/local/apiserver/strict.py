@@ -50,7 +50,7 @@ def _unknown(kind: Kind, obj: Obj) -> Iterator[str]:
     if kind.crd is not None:
         yield from schema.unknown_fields(kind, obj)
         return
-    message = message_of(kind.group, kind.kind)
+    message = message_of(kind.api_version, kind.kind)
     if message is not None:
         yield from _walk(message, obj, "", top=True)
 

@@ -21,7 +21,7 @@ _API_VERSION = "meta.k8s.io/v1"
 def columns(kind: Kind) -> tuple[Column, ...]:
     """Returns the columns of a kind; name and age for kinds without own ones."""
     if kind.crd is None:
-        return COLUMNS.get(kind.resource, (NAME, AGE))
+        return COLUMNS.get(kind.storage, (NAME, AGE))
     declared = kind.crd.get("additionalPrinterColumns")
     return (NAME, *map(_declared, declared)) if declared else (NAME, AGE)
 

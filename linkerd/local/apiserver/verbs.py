@@ -221,7 +221,7 @@ async def _apply(
     obj = check_body(kind, patch, namespace, route.name)
     strict.check(kind, obj, context)
     force = request.first("force") in ("true", "1")
-    exists = resources.store.get(kind.resource, namespace, route.name) is not None
+    exists = resources.store.get(kind.storage, namespace, route.name) is not None
     if not exists and not context.subresource:
         created = apply.first(kind, obj, context.manager)
         try:
@@ -283,7 +283,7 @@ async def _delete_collection(
     chosen = selection(kind, route, request)
     options = delete_options(request)
     deleted = []
-    for entry in resources.store.list(kind.resource, chosen.namespace):
+    for entry in resources.store.list(kind.storage, chosen.namespace):
         if not chosen.matches(entry):
             continue
         try:

@@ -21,6 +21,7 @@ import msgspec
 from linkerd.local.apiserver.kinds import Kind
 from linkerd.local.apiserver.selectors import Fields, Labels
 from linkerd.local.apiserver.status import bad_request, gone
+from linkerd.local.apiserver.versions import from_storage
 from linkerd.local.store import Change, Entry, Key, Obj, Store
 
 QUEUE_MAX = 2_000
@@ -50,7 +51,7 @@ class Selection:
             return True
         if self.fields.name is not None and self.fields.name != entry.key[1]:
             return False
-        return self.fields.matches(entry.decode())
+        return self.fields.matches(from_storage(self.kind, entry.decode()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def page(store: Store, selection: Selection, limit: int, token: str) -> Page:
             )
     found = [
         entry
-        for entry in store.list(selection.kind.resource, selection.namespace)
+        for entry in store.list(selection.kind.storage, selection.namespace)
         if (after is None or entry.key > after) and selection.matches(entry)
     ]
     if not limit or len(found) <= limit:
@@ -118,7 +119,7 @@ class Watch:
         self._wake = asyncio.Event()
         self._overflowed = False
         self._version = store.version
-        self._stop = store.listen(selection.kind.resource, self._offer)
+        self._stop = store.listen(selection.kind.storage, self._offer)
 
     def close(self) -> None:
         """Hears no more changes."""
@@ -133,13 +134,13 @@ class Watch:
             Expired: the version is too old.
         """
         if version is None:
-            for entry in self._store.list(self._selection.kind.resource, self._selection.namespace):
+            for entry in self._store.list(self._selection.kind.storage, self._selection.namespace):
                 if self._selection.matches(entry):
                     self._queue.append(Event("ADDED", entry))
             return
         chosen = self._selection
         picky = bool(chosen.labels.terms or chosen.fields.terms)
-        changes = self._store.since(chosen.kind.resource, version, chosen.namespace, before=picky)
+        changes = self._store.since(chosen.kind.storage, version, chosen.namespace, before=picky)
         for change in changes:
             self._take(change)
 
