@@ -56,8 +56,6 @@ class Cluster:
         meta = obj.metadata
         if isinstance(obj, Pod):
             return [obj]
-        if kind == "namespace":
-            return [pod for pod in self.pods() if pod.metadata.namespace == meta.name]
         if isinstance(obj, Service):
             wanted = (obj.spec.selector or {}).items()
             return [
@@ -97,6 +95,7 @@ class Cluster:
     def _own(self) -> dict[Key, list[Pod]]:
         owned: dict[Key, list[Pod]] = defaultdict(list)
         for pod in self.pods():
+            owned["namespace", "", pod.metadata.namespace].append(pod)
             for key in self.owners(pod):
                 owned[key].append(pod)
         return owned
