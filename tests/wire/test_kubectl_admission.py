@@ -17,7 +17,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from local_server import LocalServer, running
+
+from tests.wire.local_server import LocalServer, running
 
 PODS = "/api/v1/namespaces/default/pods"
 REVIEWS = "/apis/admissionregistration.k8s.io/v1"

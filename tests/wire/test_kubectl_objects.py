@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from local_server import KUBECTL, LocalServer, running
+
+from tests.wire.local_server import KUBECTL, LocalServer, running
 
 pytestmark = pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed")
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from local_server import LocalServer, running
+
+from tests.wire.local_server import LocalServer, running
 
 CONFIGS = "/api/v1/namespaces/default/configmaps"
 
