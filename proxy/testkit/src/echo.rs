@@ -1,17 +1,17 @@
 //! Servers that show what reached them.
 //!
 //! * HTTP/1 and HTTP/2 (prior knowledge): the answer's body is the request's method, path, version
-//!   and headers, one a line, then an empty line and the body. `/status/NNN` answers with that status.
+//!   and headers, one a line, then an empty line and the body. `/status/NNN` answers with that status;
+//!   `/stream` gives the body back as it comes.
 //!   A request with `content-type: application/grpc…` gets its body back and trailers with
 //!   `grpc-status` 0, or N for a path that ends in `/fail/N`. A request to upgrade gets 101 and then
 //!   its own bytes.
 //! * TCP: every byte back; or a banner first, then every byte back.
 
-use std::convert::Infallible;
 use std::io;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -71,7 +71,7 @@ async fn tcp(mut socket: TcpStream) -> io::Result<()> {
     writer.shutdown().await
 }
 
-type Answer = Response<BoxBody<Bytes, Infallible>>;
+type Answer = Response<BoxBody<Bytes, hyper::Error>>;
 
 async fn http(mut request: Request<Incoming>) -> Result<Answer, hyper::Error> {
     if request.headers().contains_key("upgrade") && request.version() == Version::HTTP_11 {
@@ -82,6 +82,9 @@ async fn http(mut request: Request<Incoming>) -> Result<Answer, hyper::Error> {
         .get("content-type")
         .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
     let (parts, body) = request.into_parts();
+    if parts.uri.path().ends_with("/stream") {
+        return Ok(Response::new(body.boxed()));
+    }
     let body = body.collect().await?.to_bytes();
     let path = parts.uri.path();
     if grpc {
@@ -98,9 +101,19 @@ async fn http(mut request: Request<Incoming>) -> Result<Answer, hyper::Error> {
     }
     text.push('\n');
     let body = [text.as_bytes(), &body].concat();
-    let mut answer = Response::new(Full::new(body.into()).boxed());
+    // hyper would send it over HTTP/2, where a client must refuse it.
+    let body = if parts.method == Method::HEAD {
+        Vec::new()
+    } else {
+        body
+    };
+    let mut answer = Response::new(full(body.into()));
     *answer.status_mut() = status.unwrap_or(StatusCode::OK);
     Ok(answer)
+}
+
+fn full(body: Bytes) -> BoxBody<Bytes, hyper::Error> {
+    Full::new(body).map_err(|never| match never {}).boxed()
 }
 
 /// `N` of a path that ends in `/<word>/N`.
@@ -113,7 +126,9 @@ fn last_number(path: &str, word: &str) -> Option<u16> {
 fn grpc_answer(body: Bytes, code: u16) -> Answer {
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from(code));
-    let body = Full::new(body).with_trailers(async move { Some(Ok(trailers)) });
+    let body = full(body)
+        .with_trailers(async move { Some(Ok(trailers)) })
+        .boxed();
     let mut answer = Response::new(body.boxed());
     answer
         .headers_mut()
@@ -132,7 +147,7 @@ fn upgrade(request: &mut Request<Incoming>) -> Answer {
             let _ = writer.shutdown().await;
         }
     });
-    let mut answer = Response::new(Full::default().boxed());
+    let mut answer = Response::new(full(Bytes::new()));
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     answer
         .headers_mut()

@@ -49,26 +49,35 @@ pub fn world() -> World {
     World::new().service(service())
 }
 
-fn proxy(identity: &'static str, ip: &'static str) -> Proxy<'static> {
+fn proxy<'a>(identity: &'a str, ip: &'a str, environment: &'a [(&'a str, &'a str)]) -> Proxy<'a> {
     Proxy {
         binary: env!("CARGO_BIN_EXE_linkerd-proxy"),
         identity,
         ip,
-        environment: &[],
+        environment,
     }
 }
 
 impl Mesh {
     /// Starts both pods; `None` without root.
     pub fn start(world: World) -> Option<Self> {
+        Self::start_with(world, Authority::generate(), &[])
+    }
+
+    /// Starts both pods with further environment variables and another authority.
+    pub fn start_with(
+        world: World,
+        authority: Authority,
+        environment: &[(&str, &str)],
+    ) -> Option<Self> {
         if !permitted() {
             return None;
         }
         let (client, server) = (Namespace::new(), Namespace::new());
         client.join(CLIENT_IP, &server, SERVER_IP);
-        let control = ControlPlane::new(Authority::generate(), world);
-        let client = Pod::start(&client, &control, &proxy(CLIENT_ID, CLIENT_IP));
-        let server = Pod::start(&server, &control, &proxy(SERVER_ID, SERVER_IP));
+        let control = ControlPlane::new(authority, world);
+        let client = Pod::start(&client, &control, &proxy(CLIENT_ID, CLIENT_IP, environment));
+        let server = Pod::start(&server, &control, &proxy(SERVER_ID, SERVER_IP, environment));
         Some(Self {
             control,
             client,

@@ -5,6 +5,7 @@
 
 #![allow(clippy::tests_outside_test_module)]
 
+mod edges;
 mod fixture;
 mod http;
 mod lifecycle;
