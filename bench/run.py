@@ -121,6 +121,9 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
     unknown = set(wanted) - {peer.name for peer in PEERS}
     if unknown:
         raise RigError(f"unknown peers: {', '.join(sorted(unknown))}")
+    busy = os.getloadavg()[0]
+    if busy > 1:
+        print(f"bench: the machine is busy (load {busy:.1f}): figures will be too high", flush=True)
     missing: dict[str, str] = {}
     versions = {"nginx": version_of("nginx", "-v")}
     pairs: dict[str, Pair] = {}
@@ -161,7 +164,7 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
             "processors": os.cpu_count(),
             "model": cpu_model(),
             "kernel": platform.release(),
-            "load_average_at_end": os.getloadavg(),
+            "load_average_at_start": busy,
         },
         "settings": {
             "rounds": args.rounds,
