@@ -74,6 +74,7 @@ def start(
         images: The image table: name → entrypoint, cmd, env, user.
         port: Of the API on 127.0.0.1; None takes the last one used, else the first free from 6443.
         progress: Called with a phrase for each step.
+
     Raises:
         LocalError: not root, running already, port in use, or a part did not come up; nothing
             that was not there before is left behind.
@@ -107,6 +108,7 @@ def stop(paths: Paths) -> bool:
 
     Returns:
         Whether anything ran.
+
     Raises:
         LocalError: it runs as another user, or does not end.
     """
@@ -373,9 +375,7 @@ class Supervisor:
         if "node" in self._children:
             return
         state = f"--state={self._paths.state}"
-        self._add(
-            _Child("node", ["linkerd.local.node", state, f"--host-netns-fd={host}"], (host,))
-        )
+        self._add(_Child("node", ["linkerd.local.node", state, f"--host-netns-fd={host}"], (host,)))
         self._add(_Child("controllers", ["linkerd.local.controllers", state]))
 
     def _add(self, child: _Child) -> None:

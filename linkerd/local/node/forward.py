@@ -1,9 +1,6 @@
-"""port-forward: SPDY streams in pairs, each pair one TCP connection inside the pod.
+"""Port-forward: SPDY streams, inside a WebSocket or raw, to connections in a pod's network.
 
-    SYN_STREAM streamtype=error  port=80 requestid=0     our answer on it: what went wrong, if anything
-    SYN_STREAM streamtype=data   port=80 requestid=0     the bytes, both ways
-
-Source: kubernetes pkg/cri/streaming/portforward/httpstream.go (in staging/src/k8s.io/kubelet).
+Source: Kubernetes pkg/kubelet (portforward), staging/src/k8s.io/kubelet/pkg/cri/streaming/portforward.
 """
 
 from __future__ import annotations
@@ -13,144 +10,147 @@ import contextlib
 import socket
 from typing import Any
 
-from linkerd import log, runtime
+from linkerd import runtime
 from linkerd.errors import WireError
 from linkerd.kube import spdy
-from linkerd.local.node.link import socket_in
-from linkerd.local.node.upgrade import Link
+from linkerd.local.node import link
+from linkerd.local.node.duplex import Duplex, upgrade
+from linkerd.local.node.server import Request
+from linkerd.local.node.worker import Worker
 
-WEBSOCKET_PROTOCOLS = ("SPDY/3.1+portforward.k8s.io",)
-SPDY_PROTOCOLS = ("portforward.k8s.io",)
-
-_READ_BYTES = 32 * 1024
-_QUEUE_MAX = 64
-_STREAMS_MAX = 2048
-
-_log = log.logger(__name__)
+PROTOCOL = "portforward.k8s.io"
+#: Connections of one session at a time.
+CONNECTIONS_MAX = 1000
+_CHUNK = 32 * 1024
 
 
-class Forwarder:
-    """One client's session.
+async def serve(
+    worker: Worker, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Serves one port-forward session until the client ends it."""
+    duplex = await upgrade(
+        request, reader, writer, websocket=(f"SPDY/3.1+{PROTOCOL}",), spdy=(PROTOCOL,)
+    )
+    await _Session(worker, duplex).run()
 
-    Args:
-        link: To the client.
-        namespace: Descriptor of the pod's network namespace.
-    """
 
-    def __init__(self, link: Link, namespace: int) -> None:
-        self._link = link
-        self._namespace = namespace
+class _Connection:
+    """One forwarded connection: its two streams and its socket into the pod."""
+
+    def __init__(self, error: int) -> None:
+        self.error = error
+        self.stream = 0
+        self.writer: asyncio.StreamWriter | None = None
+        self.ready = asyncio.Event()
+
+
+class _Session:
+    def __init__(self, worker: Worker, duplex: Duplex) -> None:
+        self._worker = worker
+        self._duplex = duplex
         self._spdy = spdy.Spdy(client=False)
-        self._errors: dict[str, int] = {}
-        self._queues: dict[int, asyncio.Queue[bytes | None]] = {}
+        self._pending: dict[str, _Connection] = {}
+        self._streams: dict[int, _Connection] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> None:
-        """Serves until the client leaves."""
         try:
-            while (data := await self._link.receive()) is not None:
+            while (data := await self._duplex.receive()) is not None:
                 for event in self._spdy.receive(data):
                     await self._take(event)
                 await self._flush()
-        except (WireError, ConnectionError) as error:
-            _log.debug("port-forward ended", error=error)
         finally:
-            for task in tuple(self._tasks):
+            for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            with contextlib.suppress(ConnectionError):
-                await self._link.close()
+        await self._duplex.close()
 
     async def _take(self, event: spdy.Event) -> None:
         if isinstance(event, spdy.Opened):
             self._open(event)
         elif isinstance(event, spdy.Data):
-            queue = self._queues.get(event.stream)
-            if queue is not None:
-                if event.data:
-                    await queue.put(event.data)
-                if event.fin:
-                    await queue.put(None)
+            connection = self._streams.get(event.stream)
+            if connection is not None:
+                await _write(connection, event)
         elif isinstance(event, spdy.Reset):
-            queue = self._queues.get(event.stream)
-            if queue is not None:
-                await queue.put(None)
+            connection = self._streams.pop(event.stream, None)
+            if connection is not None and connection.writer is not None:
+                connection.writer.close()
 
     def _open(self, event: spdy.Opened) -> None:
         headers = event.headers
-        port = headers.get("port", "")
-        if not port.isdigit() or not 0 < int(port) < 65536 or len(self._queues) >= _STREAMS_MAX:
-            self._spdy.reset(event.stream, 1)
+        port, id = headers.get("port", ""), headers.get("requestid", "")
+        kind = headers.get("streamtype")
+        if not port.isdigit() or len(self._streams) >= CONNECTIONS_MAX:
+            self._spdy.reset(event.stream, 3)
             return
         self._spdy.syn_reply(event.stream)
-        request = headers.get("requestid", str(event.stream))
-        if headers.get("streamtype") == "error":
-            self._errors[request] = event.stream
-            return
-        queue: asyncio.Queue[bytes | None] = asyncio.Queue(_QUEUE_MAX)
-        self._queues[event.stream] = queue
-        work = self._connect(event.stream, self._errors.pop(request, 0), int(port), queue)
-        runtime.spawn(work, name=f"port-forward {port}", into=self._tasks)
+        if kind == "error":
+            self._pending[id] = _Connection(event.stream)
+        elif kind == "data":
+            connection = self._pending.pop(id, None)
+            if connection is None:
+                raise WireError(f"port-forward request {id} has no error stream")
+            connection.stream = event.stream
+            self._streams[event.stream] = connection
+            carry = self._carry(connection, int(port))
+            runtime.spawn(carry, name=f"forward {port}", into=self._tasks)
 
-    async def _connect(
-        self, stream: int, errors: int, port: int, queue: asyncio.Queue[bytes | None]
-    ) -> None:
-        problem = b""
+    async def _carry(self, connection: _Connection, port: int) -> None:
+        """Connects to the pod and sends on what comes from it."""
         try:
-            reader, writer = await self._dial(port)
-            try:
-                await _both(self._upload(queue, writer), self._download(stream, reader))
-            finally:
-                writer.close()
+            reader, connection.writer = await self._connect(port)
         except OSError as error:
-            problem = f"failed to connect to localhost:{port} in the pod: {error}".encode()
-        finally:
-            self._queues.pop(stream, None)
-        with contextlib.suppress(ConnectionError):
-            if problem:
-                self._spdy.reset(stream)
-            if errors:
-                self._spdy.data(errors, problem, fin=True)
+            text = (
+                f"error forwarding port {port} to pod {self._worker.uid}, uid : "
+                f"dial tcp4 127.0.0.1:{port}: connect: {(error.strerror or str(error)).lower()}"
+            )
+            self._spdy.data(connection.error, text.encode(), fin=True)
+            self._spdy.data(connection.stream, b"", fin=True)
+            self._streams.pop(connection.stream, None)
+            connection.ready.set()
             await self._flush()
-
-    async def _dial(self, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        inside = socket_in(self._namespace, socket.SOCK_STREAM)
-        inside.setblocking(False)
+            return
+        connection.ready.set()
         try:
-            await asyncio.get_running_loop().sock_connect(inside, ("127.0.0.1", port))
-            return await asyncio.open_connection(sock=inside)
+            with contextlib.suppress(OSError):
+                while data := await reader.read(_CHUNK):
+                    self._spdy.data(connection.stream, data)
+                    await self._flush()
+            self._spdy.data(connection.error, b"", fin=True)
+            self._spdy.data(connection.stream, b"", fin=True)
+            with contextlib.suppress(OSError):
+                await self._flush()
+        finally:
+            self._streams.pop(connection.stream, None)
+            connection.writer.close()
+
+    async def _connect(self, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._worker.netns < 0:
+            return await asyncio.open_connection("127.0.0.1", port)
+        sock = link.socket_in(self._worker.netns, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
         except OSError:
-            inside.close()
+            sock.close()
             raise
-
-    async def _upload(
-        self, queue: asyncio.Queue[bytes | None], writer: asyncio.StreamWriter
-    ) -> None:
-        while (data := await queue.get()) is not None:
-            writer.write(data)
-            await writer.drain()
-        if writer.can_write_eof():
-            writer.write_eof()
-
-    async def _download(self, stream: int, reader: asyncio.StreamReader) -> None:
-        while data := await reader.read(_READ_BYTES):
-            self._spdy.data(stream, data)
-            await self._flush()
-        self._spdy.data(stream, b"", fin=True)
-        await self._flush()
+        return await asyncio.open_connection(sock=sock)
 
     async def _flush(self) -> None:
         out = self._spdy.to_send()
         if out:
-            await self._link.send(out)
+            await self._duplex.send(out)
 
 
-async def _both(up: Any, down: Any) -> None:
-    """Awaits both directions; the end of the download ends the connection."""
-    uploading = asyncio.ensure_future(up)
-    try:
-        await down
-    finally:
-        uploading.cancel()
-        with contextlib.suppress(asyncio.CancelledError, OSError):
-            await uploading
+async def _write(connection: _Connection, event: spdy.Data) -> None:
+    await connection.ready.wait()
+    writer = connection.writer
+    if writer is None:
+        return
+    with contextlib.suppress(OSError):
+        if event.data:
+            writer.write(event.data)
+            await writer.drain()
+        if event.fin and writer.can_write_eof():
+            writer.write_eof()

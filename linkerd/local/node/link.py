@@ -115,6 +115,7 @@ class Rtnetlink:
             cidr: Destination; `0.0.0.0/0` is the default route.
             via: Gateway; none means that the destination is on the link.
             source: Preferred source address.
+
         Raises:
             OSError: the kernel refused.
         """
@@ -174,6 +175,7 @@ def make_pod(ip: str, veth: str, node_ip: str) -> int:
         ip: The pod's address.
         veth: Name of the node's end, at most 15 characters, never used before.
         node_ip: The node's address, the pod's gateway.
+
     Raises:
         OSError: the kernel refused; nothing is left behind.
     """

@@ -86,6 +86,7 @@ class NetlinkSocket:
             flags: Besides REQUEST and ACK.
             body: Family header and attributes.
             what: For the error's text.
+
         Raises:
             OSError: the kernel refused.
         """

@@ -39,6 +39,7 @@ def enter(spec: dict[str, Any], scratch: str) -> None:
     Args:
         spec: The zygote's `start` message (`ContainerSpec.message` documents the fields).
         scratch: An existing host folder; used as mount point inside the new mount namespace only.
+
     Raises:
         OSError: a call failed; the text names the call and the path.
     """
@@ -46,7 +47,7 @@ def enter(spec: dict[str, Any], scratch: str) -> None:
     linux.sethostname(spec["hostname"])
     linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
     sources = [_open(item["source"]) for item in spec["mounts"]]
-    through = [(path, _open(path)) for path in spec["through"]]
+    through = [(path, _open(path)) for path in spec["through"] if os.path.exists(path)]
     _overlay(spec, scratch)
     _system(spec, through)
     for item, source in sorted(
@@ -94,6 +95,10 @@ def _overlay(spec: dict[str, Any], scratch: str) -> None:
         with open("upper" + path, "w", encoding="utf-8") as file:
             file.write(text)
         os.chmod("upper" + path, 0o644)
+    for path, target in spec["links"].items():
+        _mirror(os.path.dirname(path))
+        with contextlib.suppress(FileExistsError):
+            os.symlink(target, "upper" + path)
     linux.mount("overlay", "root", "overlay", 0, "lowerdir=/,upperdir=upper,workdir=work")
     os.mkdir("root" + _OLD)
     linux.pivot_root("root", "root" + _OLD)
@@ -140,7 +145,8 @@ def _system(spec: dict[str, Any], through: list[tuple[str, int]]) -> None:
         os.makedirs(path, exist_ok=True)
         linux.mount("tmpfs", path, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, f"mode={mode}")
     for path, source in through:
-        _bind(source, path, read_only=True, recursive=True)
+        with contextlib.suppress(OSError):  # what cannot be bound is not seen, as before
+            _bind(source, path, read_only=True, recursive=True)
     for item in spec["tmpfs"]:
         os.makedirs(item["target"], exist_ok=True)
         linux.mount(

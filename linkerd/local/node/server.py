@@ -1,247 +1,253 @@
-"""The node's kubelet API on `<state>/node.sock`: logs, exec, attach, port-forward.
+"""The kubelet's API on `<state>/node.sock`: logs, exec, attach, port-forward.
 
-    GET  /containerLogs/{namespace}/{pod}/{container}?follow=&tailLines=&sinceSeconds=&…
-    *    /exec/{namespace}/{pod}/{container}?command=…&stdin=&stdout=&stderr=&tty=
-    *    /attach/{namespace}/{pod}/{container}
-    *    /portForward/{namespace}/{pod}
+    GET /containerLogs/{namespace}/{pod}/{container}
+    GET|POST /exec/… /attach/… /portForward/{namespace}/{pod}     WebSocket or SPDY
 
-The API server has authorized the caller and passes bytes through; one request per connection.
-Source: kubernetes pkg/kubelet/server/server.go.
+Only the API server can reach the socket; it has authorized the request.
+Source: Kubernetes pkg/kubelet/server/server.go (paths, parameters, texts).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
-import json
 import os
-import signal
 import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import msgspec
 
 from linkerd import log
-from linkerd.errors import LocalError
-from linkerd.local.node import channels, forward, logs
-from linkerd.local.node.upgrade import Refused, Request, accept, read_request
+from linkerd.errors import LocalError, WireError
+from linkerd.local.node import logreader
+from linkerd.local.node.lifecycle import Container
+from linkerd.local.node.logfile import stamp
+from linkerd.local.node.worker import Worker
+
+if TYPE_CHECKING:
+    from linkerd.local.node.kubelet import Kubelet
 
 _HEAD_BYTES_MAX = 64 * 1024
-
+_HEAD_TIMEOUT_S = 10.0
 _log = log.logger(__name__)
 
 
-class Pods(Protocol):
-    """What the server asks of the node; unknown names raise `Refused` (404)."""
+@dataclass(frozen=True)
+class Request:
+    """One request's head; header names are lower-case."""
 
-    def log_file(self, namespace: str, pod: str, container: str, *, previous: bool) -> Path:
-        """Returns the log file of a container's current or previous run."""
+    method: str
+    path: str
+    query: dict[str, list[str]]
+    headers: dict[str, str]
+    raw: bytes
 
-    def is_running(self, namespace: str, pod: str, container: str) -> bool:
-        """Returns whether a container runs; False for unknown ones."""
+    def first(self, *names: str) -> str:
+        """Returns the first value of the first parameter that is there, or nothing."""
+        return next((self.query[name][0] for name in names if name in self.query), "")
 
-    async def execute_in(
-        self,
-        namespace: str,
-        pod: str,
-        container: str,
-        argv: list[str],
-        fds: tuple[int, int, int],
-        *,
-        tty: bool,
-    ) -> tuple[str, asyncio.Future[int]]:
-        """Starts a command in a container; returns its id and a future of its exit code."""
-
-    async def stdin_of(self, namespace: str, pod: str, container: str) -> int:
-        """Returns a descriptor of a container's stdin, -1 if it has none."""
-
-    def signal(self, id: str, number: int) -> None:
-        """Signals what `execute_in` started."""
-
-    def network(self, namespace: str, pod: str) -> int:
-        """Returns a descriptor of a running pod's network namespace."""
+    def flag(self, *names: str) -> bool:
+        """Returns whether any of the parameters is true."""
+        return any(value in ("1", "true") for name in names for value in self.query.get(name, ()))
 
 
-async def serve(pods: Pods, path: Path) -> asyncio.Server:
-    """Returns a server that listens on the unix socket `path`, replacing what was there."""
+class Refused(LocalError):
+    """The request cannot be served; `status` is the HTTP code, `reason` Kubernetes' word for it."""
 
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+class Server:
+    """Serves one node."""
+
+    def __init__(self, node: Kubelet) -> None:
+        self._node = node
+
+    async def serve(self) -> None:
+        """Serves until cancelled."""
+        path = self._node.paths.node_sock
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        folder = os.open(path.parent, os.O_PATH | os.O_CLOEXEC)
+        short = f"/proc/self/fd/{folder}/{path.name}"  # a socket's name ends at 107 bytes
         try:
-            await _one(pods, reader, writer)
-        except (ConnectionError, EOFError):
-            pass
-        except Refused as refusal:
-            with contextlib.suppress(ConnectionError):
-                await _answer(writer, refusal.status, refusal.message.encode())
+            server = await asyncio.start_unix_server(self._accept, short, limit=_HEAD_BYTES_MAX)
+            path.chmod(0o600)
+            async with server:
+                await server.serve_forever()
+        finally:
+            os.close(folder)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(_HEAD_TIMEOUT_S):
+                raw = await reader.readuntil(b"\r\n\r\n")
+            request = parse(raw)
+            try:
+                await self._route(request, reader, writer)
+            except Refused as error:
+                writer.write(_refusal(error))
+                await writer.drain()
+        except (
+            OSError,
+            TimeoutError,
+            WireError,
+            asyncio.IncompleteReadError,
+            asyncio.LimitOverrunError,
+        ) as error:
+            _log.debug("request broken off", error=repr(error))
         finally:
             writer.close()
 
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    server = await asyncio.start_unix_server(handle, str(path), limit=_HEAD_BYTES_MAX)
-    os.chmod(path, 0o600)
-    return server
+    async def _route(
+        self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        match [unquote(part) for part in request.path.strip("/").split("/")]:
+            case ["containerLogs", namespace, pod, container]:
+                worker, found = self._find(namespace, pod, container)
+                await self._logs(request, worker, found, writer)
+            case ["exec" | "attach" as what, namespace, pod, container]:
+                worker, found = self._find(namespace, pod, container)
+                if not found.running:
+                    raise Refused(
+                        400, "BadRequest", f"container {container} in pod {pod} is not running"
+                    )
+                from linkerd.local.node import remote  # late: a node may never need it
 
+                serve = remote.execute if what == "exec" else remote.attach
+                await serve(self._node, worker, found, request, reader, writer)
+            case ["portForward", namespace, pod]:
+                worker = self._worker(namespace, pod)
+                if worker.netns < 0 and not worker.pod["spec"].get("hostNetwork"):
+                    raise Refused(400, "BadRequest", f"pod {pod} is not running")
+                from linkerd.local.node import forward
 
-async def _one(pods: Pods, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    request = await read_request(reader)
-    match request.path:
-        case ("containerLogs", namespace, pod, container):
-            await _logs(pods, request, writer, (namespace, pod, container))
-        case ("exec", namespace, pod, container):
-            await _exec(pods, request, reader, writer, (namespace, pod, container))
-        case ("attach", namespace, pod, container):
-            await _attach(pods, request, reader, writer, (namespace, pod, container))
-        case ("portForward", namespace, pod):
-            network = pods.network(namespace, pod)
-            names = forward.WEBSOCKET_PROTOCOLS if request.is_websocket else forward.SPDY_PROTOCOLS
-            link, _ = await accept(request, reader, writer, names)
-            await forward.Forwarder(link, network).run()
-        case _:
-            raise Refused(404, f"/{'/'.join(request.path)} is not served")
+                await forward.serve(worker, request, reader, writer)
+            case ["healthz"]:
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                await writer.drain()
+            case _:
+                raise Refused(404, "NotFound", f"no such path {request.path}")
 
+    def _worker(self, namespace: str, pod: str) -> Worker:
+        worker = self._node.worker(namespace, pod)
+        if worker is None:
+            raise Refused(404, "NotFound", f'pod "{pod}" does not run on this node')
+        return worker
 
-async def _logs(
-    pods: Pods, request: Request, writer: asyncio.StreamWriter, at: tuple[str, str, str]
-) -> None:
-    wanted = wanted_of(request, time.time())
-    file = pods.log_file(*at, previous=request.flag("previous"))
-    writer.write(
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n"
-        b"Connection: close\r\n\r\n"
-    )
-    async for chunk in logs.read(file, wanted, lambda: pods.is_running(*at)):
-        writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+    def _find(self, namespace: str, pod: str, container: str) -> tuple[Worker, Container]:
+        worker = self._worker(namespace, pod)
+        if container not in worker.containers:
+            text = f"container {container} is not valid for pod {pod}"
+            raise Refused(400, "BadRequest", text)
+        return worker, worker.containers[container]
+
+    async def _logs(
+        self, request: Request, worker: Worker, container: Container, writer: asyncio.StreamWriter
+    ) -> None:
+        options = log_options(request, time.time())
+        previous = request.flag("previous")
+        attempt = container.attempt - 1 if previous else container.attempt
+        path = worker.folder_of_logs(container.name) / f"{attempt}.log"
+        if not path.exists():
+            if previous:
+                text = f'previous terminated container "{container.name}" in pod "{worker.name}" not found'
+            else:
+                why = container.waiting or "ContainerCreating"
+                text = f'container "{container.name}" in pod "{worker.name}" is waiting to start: {why}'
+            raise Refused(400, "BadRequest", text)
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n"
+            b"Connection: close\r\n\r\n"
+        )
         await writer.drain()
-    writer.write(b"0\r\n\r\n")
-    await writer.drain()
+        gone = worker.exit_event(container)
+        entries = logreader.read(path, options, lambda: previous or gone.is_set(), gone)
+        left = options.limit_bytes
+        fresh = True
+        async with contextlib.aclosing(entries):  # type: ignore[type-var]
+            async for entry in entries:
+                text_bytes = logreader.render(entry, timestamps=options.timestamps, fresh=fresh)
+                fresh = entry.whole
+                if left is not None:
+                    text_bytes = text_bytes[:left]
+                    left -= len(text_bytes)
+                if text_bytes:
+                    writer.write(b"%x\r\n%b\r\n" % (len(text_bytes), text_bytes))
+                    await writer.drain()
+                if left == 0:
+                    break
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
 
 
-def wanted_of(request: Request, now: float) -> logs.Wanted:
-    """Returns which log lines a request's query asks for.
+def parse(raw: bytes) -> Request:
+    """Returns the request of a head that ends in an empty line.
+
+    Raises:
+        WireError: it is no HTTP/1.1.
+    """
+    first, *lines = raw.decode("latin-1").rstrip("\r\n").split("\r\n")
+    words = first.split(" ")
+    if len(words) != 3 or not words[2].startswith("HTTP/1."):
+        raise WireError(f"request line {first[:80]!r} is no HTTP/1.1")
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise WireError(f"header {line[:80]!r} has no colon")
+        name, value = name.strip().lower(), value.strip()
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    url = urlsplit(words[1])
+    query = parse_qs(url.query, keep_blank_values=True)
+    return Request(words[0], url.path, query, headers, raw)
+
+
+def log_options(request: Request, now: float) -> logreader.Options:
+    """Returns what a log request asks for.
 
     Raises:
         Refused: a number is none.
     """
-
-    def number(name: str) -> int | None:
+    numbers: dict[str, int | None] = {}
+    for name in ("tailLines", "sinceSeconds", "limitBytes"):
         text = request.first(name)
-        if text and not text.isdigit():
-            raise Refused(400, f"{name}={text}: expected a whole number")
-        return int(text) if text else None
-
-    since = number("sinceSeconds")
-    started = now - since if since is not None else 0.0
-    since_time = request.first("sinceTime")
-    if since_time:
         try:
-            started = datetime.datetime.fromisoformat(since_time.replace("Z", "+00:00")).timestamp()
+            numbers[name] = int(text) if text else None
         except ValueError:
-            raise Refused(400, f"sinceTime={since_time}: expected an RFC 3339 time") from None
-    return logs.Wanted(
-        number("tailLines"),
-        started,
-        number("limitBytes"),
-        request.flag("timestamps"),
-        request.flag("follow"),
+            raise Refused(400, "BadRequest", f"{name}={text} is no number") from None
+    since = request.first("sinceTime")
+    seconds = numbers["sinceSeconds"]
+    if seconds is not None:
+        since = stamp(int((now - seconds) * 1e9))
+    return logreader.Options(
+        follow=request.flag("follow"),
+        tail=numbers["tailLines"],
+        since=since,
+        timestamps=request.flag("timestamps"),
+        limit_bytes=numbers["limitBytes"],
     )
 
 
-async def _open(
-    request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, tty: bool
-) -> channels.Channels:
-    names = channels.WEBSOCKET_PROTOCOLS if request.is_websocket else channels.SPDY_PROTOCOLS
-    link, _ = await accept(request, reader, writer, names)
-    if request.is_websocket:
-        return channels.MessageChannels(link)
-    streams = channels.StreamChannels(link)
-    wanted = {channels.STATUS}
-    for name, channel in (("stdin", channels.STDIN), ("stdout", channels.STDOUT)):
-        if request.flag(name) or request.flag(_short(name)):
-            wanted.add(channel)
-    if not tty and (request.flag("stderr") or request.flag("error")):
-        wanted.add(channels.STDERR)
-    await streams.open(wanted)
-    return streams
-
-
-def _short(name: str) -> str:
-    return {"stdin": "input", "stdout": "output"}[name]
-
-
-async def _exec(
-    pods: Pods,
-    request: Request,
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    at: tuple[str, str, str],
-) -> None:
-    argv = request.query.get("command") or []
-    if not argv:
-        raise Refused(400, "you must specify at least 1 command")
-    if not pods.is_running(*at):
-        raise Refused(400, f"container {at[2]} of pod {at[0]}/{at[1]} is not running")
-    tty = request.flag("tty")
-    client = await _open(request, reader, writer, tty=tty)
-    stdio = channels.Stdio(tty=tty, stdin=request.flag("stdin") or request.flag("input"))
-    try:
-        stdin, stdout, stderr = stdio.theirs
-        id, done = await pods.execute_in(*at, argv, (stdin, stdout, stderr), tty=tty)
-        stdio.given()
-        await channels.join(client, stdio, done, lambda: pods.signal(id, signal.SIGKILL))
-    except LocalError as refusal:
-        await _tell(client, channels.failure(refusal.message))
-    finally:
-        stdio.close()
-
-
-async def _attach(
-    pods: Pods,
-    request: Request,
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    at: tuple[str, str, str],
-) -> None:
-    """Shows what a running container prints from now on, and feeds its stdin."""
-    if not pods.is_running(*at):
-        raise Refused(400, f"container {at[2]} of pod {at[0]}/{at[1]} is not running")
-    client = await _open(request, reader, writer, tty=False)
-    stdin = await pods.stdin_of(*at) if request.flag("stdin") else -1
-    file = pods.log_file(*at, previous=False)
-    output = asyncio.ensure_future(_show(pods, client, file, at))
-    try:
-        while (received := await client.receive()) is not None:
-            channel, data = received
-            if channel == channels.STDIN and stdin >= 0:
-                if not data:
-                    break
-                await channels.write_fd(stdin, data)
-        await output
-    finally:
-        output.cancel()
-        await asyncio.gather(output, return_exceptions=True)
-        if stdin >= 0:
-            os.close(stdin)
-
-
-async def _show(
-    pods: Pods, client: channels.Channels, file: Path, at: tuple[str, str, str]
-) -> None:
-    wanted = logs.Wanted(tail=0, follow=True)
-    async for chunk in logs.read(file, wanted, lambda: pods.is_running(*at)):
-        await client.send(channels.STDOUT, chunk)
-    await _tell(client, channels.status_of(0))
-
-
-async def _tell(client: channels.Channels, status: Mapping[str, Any]) -> None:
-    await client.send(channels.STATUS, json.dumps(status).encode())
-    await client.close()
-
-
-async def _answer(writer: asyncio.StreamWriter, status: int, body: bytes) -> None:
-    writer.write(
-        b"HTTP/1.1 %d Refused\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n"
-        b"Connection: close\r\n\r\n" % (status, len(body)) + body
+def _refusal(error: Refused) -> bytes:
+    body = msgspec.json.encode(
+        {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": error.message,
+            "reason": error.reason,
+            "code": error.status,
+        }
     )
-    await writer.drain()
+    head = (
+        f"HTTP/1.1 {error.status} {error.reason}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body

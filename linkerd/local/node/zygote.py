@@ -188,10 +188,7 @@ class Zygote:
             case "exec":
                 self._exec(message, fds)
             case "signal":
-                process = self._processes.get(message["id"])
-                if process is not None and process.pid and process.exit is None:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(process.pid, message["signal"])
+                self._signal(message["id"], message["signal"])
             case "forget":
                 self._forget(message["id"])
             case "stdin":
@@ -203,6 +200,12 @@ class Zygote:
                     process.stdin = -1
             case other:
                 raise ValueError(f"unknown request {other}")
+
+    def _signal(self, id: str, number: int) -> None:
+        process = self._processes.get(id)
+        if process is not None and process.pid and process.exit is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, number)
 
     def _release(self, pod: str) -> None:
         held = self._pods.pop(pod, None)
@@ -224,6 +227,9 @@ class Zygote:
                 item["source"] = os.path.join(self._memory, spec["pod"], item["memory"])
                 os.makedirs(item["source"], exist_ok=True)
                 os.chmod(item["source"], 0o777)  # noqa: S103 (as kubelet's emptyDir)
+                if item.get("sub_path"):
+                    item["source"] = os.path.join(item["source"], item["sub_path"])
+                    os.makedirs(item["source"], exist_ok=True)
         process.log = LogFile(spec["log"])
         out, err = _pipe(), _pipe()
         stdin = _pipe() if spec["stdin"] else (os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1)
