@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linkerd.errors import LocalError
@@ -19,14 +20,6 @@ SUMMARY = "List the images that the local cluster can run"
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #: Images of tutorials that are nothing but a system with a shell.
 _SYSTEMS = ("alpine", "busybox", "debian", "ubuntu")
-#: Programs that a manifest starts by name, as the originals' images have them: name → demo words.
-PROGRAMS = {
-    "emojivoto-emoji-svc": "emojivoto emoji-svc",
-    "emojivoto-vote-bot": "emojivoto vote-bot",
-    "emojivoto-voting-svc": "emojivoto voting-svc",
-    "emojivoto-web": "emojivoto web",
-    "http-echo": "http_echo",
-}
 _EMOJIVOTO = ("docker.l5d.io/buoyantio", "ghcr.io/buoyantio", "buoyantio")
 
 
@@ -42,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from linkerd.cli.local._cluster import paths
 
     files = paths(args)
-    entries = {**table(files), **stored(files)}
+    entries = {**table(), **stored(files)}
     width = max(len(name) for name in entries)
     print(f"{'IMAGE':{width}}   COMMAND")
     for name, entry in sorted(entries.items()):
@@ -51,13 +44,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def table(paths: Paths) -> dict[str, Any]:
+def table() -> dict[str, Any]:
     """Returns our own images and the demos': name → entrypoint, cmd, env, user.
 
-    Args:
-        paths: Of the cluster; programs that pods start by name lie in `<state>/bin`.
+    Raises:
+        LocalError: `linkerd-proxy` is not installed.
     """
-    environment = _environment(paths)
+    environment = _environment()
     python = [sys.executable, "-m"]
 
     def entry(*entrypoint: str, cmd: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -107,19 +100,7 @@ def stored(paths: Paths) -> dict[str, Any]:
 
 def own_and_users(paths: Paths) -> dict[str, Any]:
     """Returns the table for a start: what the user added, and ours as they are now."""
-    return {**stored(paths), **table(paths)}
-
-
-def write_programs(paths: Paths) -> None:
-    """Writes the programs that manifests start by name into `<state>/bin`."""
-    folder = paths.state / "bin"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, words in PROGRAMS.items():
-        module, *rest = words.split()
-        command = shlex.join([sys.executable, "-m", f"linkerd._demo.{module}", *rest])
-        file = folder / name
-        file.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
-        file.chmod(0o755)
+    return {**stored(paths), **table()}
 
 
 def proxy_binary() -> str:
@@ -144,12 +125,13 @@ def _find(program: str, default: str) -> str:
     return shutil.which(program) or default
 
 
-def _environment(paths: Paths) -> dict[str, str]:
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
-    binaries = os.path.dirname(sys.executable)
+def _environment() -> dict[str, str]:
+    package = Path(__file__).parents[2]
+    # Programs that manifests start by name, then our own interpreter.
+    programs = f"{package / '_demo' / 'bin'}:{os.path.dirname(sys.executable)}"
     return {
-        "PATH": f"{paths.state / 'bin'}:{binaries}:{_SYSTEM_PATH}",
-        "PYTHONPATH": root,
+        "PATH": f"{programs}:{_SYSTEM_PATH}",
+        "PYTHONPATH": str(package.parent),
         "PYTHONUNBUFFERED": "1",
         # One arena keeps a pod of many threads small.
         "MALLOC_ARENA_MAX": "2",

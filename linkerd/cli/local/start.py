@@ -39,7 +39,6 @@ def run(args: argparse.Namespace) -> int:
 
     table = images.own_and_users(paths)
     supervisor.start(paths, table, args.port, _tell)
-    images.write_programs(paths)
     name = _cluster.context(args)
     if not args.no_kubeconfig:
         file = _kubeconfig.users_file(os.environ)
