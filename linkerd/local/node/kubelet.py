@@ -334,7 +334,7 @@ class Kubelet:
                 "containerRuntimeVersion": f"linkerd-local://{__version__}",
                 "kernelVersion": platform.release(),
                 "kubeProxyVersion": "",
-                "kubeletVersion": f"v1.33.0+linkerd-local-{__version__}",
+                "kubeletVersion": f"v1.36.0-local",
                 "machineID": _read("/etc/machine-id").strip(),
                 "operatingSystem": "linux",
                 "osImage": _os_name(),

@@ -100,7 +100,7 @@ _libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, data: str = "") -> None:
-    """Mounts; see mount(2).
+    """Mounts a file system, or changes a mount.
 
     Raises:
         OSError: the kernel refused; the target is its file name.
@@ -116,7 +116,7 @@ def mount(source: str | None, target: str, kind: str | None, flags: int, data: s
 
 
 def umount(target: str, flags: int = 0) -> None:
-    """Unmounts; see umount2(2).
+    """Unmounts what is on `target`.
 
     Raises:
         OSError: the kernel refused.

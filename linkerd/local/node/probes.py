@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -127,7 +128,8 @@ async def check(
     except TimeoutError:
         return Outcome(False, f"context deadline exceeded after {timeout:g}s")
     except OSError as error:
-        return Outcome(False, f"dial tcp {ip}: {error.strerror or error}")
+        why = os.strerror(error.errno).lower() if error.errno else str(error)
+        return Outcome(False, f"dial tcp {ip}: connect: {why}")
     except LocalError as error:
         return Outcome(False, error.message)
     return Outcome(False, "probe has no handler that is known")

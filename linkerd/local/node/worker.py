@@ -68,6 +68,7 @@ class Worker:
         self._probes: dict[str, set[asyncio.Task[Any]]] = {}
         self._exited: dict[str, asyncio.Event] = {}
         self._run_task: asyncio.Task[Any] | None = None
+        self._early: dict[str, Object] = {}
         self._deadline: float | None = None
         self._final: str | None = None
         self._published: Object = {}
@@ -214,6 +215,9 @@ class Worker:
 
     def exited(self, container: Container, event: Object) -> None:
         """A container's process ended."""
+        if not container.running:  # faster than the news of its start: `_start` comes back here
+            self._early[container.id] = event
+            return
         ended = Ended(
             event["code"],
             event["signal"],
@@ -276,6 +280,7 @@ class Worker:
             self.node.zygote.hold(self.uid, self.netns, {"ip": self.ip, "veth": veth})
         self._status_fields()
         self._changed.set()
+        again = False
         while True:
             self._wake.clear()
             try:
@@ -283,7 +288,9 @@ class Worker:
                 return
             except (LocalError, KubeError, OSError) as error:
                 text = getattr(error, "message", str(error))
-                self._event("FailedMount", f"MountVolume.SetUp failed: {text}", warning=True)
+                if again:  # at first it may only be late
+                    self._event("FailedMount", f"MountVolume.SetUp failed: {text}", warning=True)
+                again = True
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_RETRY_S):
                     await self._wake.wait()
@@ -344,6 +351,10 @@ class Worker:
         container.running_since = _time(event["started_ns"])
         container.since = time.monotonic()
         self._event("Started", f"Started container {container.name}", container)
+        early = self._early.pop(container.id, None)
+        if early is not None:
+            self.exited(container, early)
+            return
         hook = (container.spec.get("lifecycle") or {}).get("postStart")
         if hook:
             outcome = await self._hook(container, hook)

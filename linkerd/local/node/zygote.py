@@ -495,7 +495,7 @@ def _exec(spec: Message, stdio: tuple[int, int, int]) -> None:
     try:
         os.execvpe(argv[0], argv, env)
     except OSError as error:
-        raise OSError(error.errno, f"exec {argv[0]}: {error.strerror}") from None
+        raise OSError(f"exec {argv[0]}: {error.strerror}") from None
 
 
 def main(argv: list[str]) -> int:
