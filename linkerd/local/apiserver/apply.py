@@ -156,7 +156,7 @@ def onto(kind: Kind, old: Obj, applied: Obj, manager: str, force: bool, subresou
         (entry["manager"], path)
         for entry in others
         for path in decode(entry["fieldsV1"])
-        if path in wanted and not path[-1].startswith("k:") and current.get(path) != wanted[path]
+        if path in wanted and wanted[path] != {} and current.get(path) != wanted[path]
     ]
     if conflicts and not force:
         raise _conflict(conflicts)
@@ -278,7 +278,8 @@ def _entry(
 
 def _without(old: Obj, dropped: set[Path], lists: Lists) -> Obj:
     new: Obj = copy.deepcopy(old)
-    for path in sorted(dropped, key=len, reverse=True):
+    # Items before what is in them: without its key an item could not be found any more.
+    for path in sorted(dropped, key=len):
         _drop(new, path, lists)
     return new
 
@@ -293,7 +294,10 @@ def _drop(obj: Any, path: Path, lists: Lists) -> None:
             return
     last = path[-1]
     if isinstance(holder, dict):
-        holder.pop(last[2:], None)
+        value = holder.get(last[2:])
+        # An empty map that the manager applied may hold others' fields by now.
+        if not isinstance(value, dict) or not value:
+            holder.pop(last[2:], None)
     elif isinstance(holder, list):
         keys = lists.keys(walked)
         # An item goes when its manager dropped it; what others set within it is theirs no more.
