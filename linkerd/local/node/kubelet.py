@@ -117,6 +117,8 @@ class Kubelet:
             ip = (pod.get("status") or {}).get("podIP")
             if ip and not pod["spec"].get("hostNetwork") and not _terminal(pod):
                 self.addresses.reserve(ip)
+        for data, _ in (self._listing or Listing()).pods.values():
+            self.addresses.reserve(data["ip"])
         for pod in pods:
             self._apply(pod)
         listing, self._listing = self._listing, None
@@ -130,9 +132,10 @@ class Kubelet:
                 self.zygote.signal(record["id"], 9)
                 self.by_id.pop(record["id"], None)
                 self.zygote.forget(record["id"])
-        for uid, (_, fd) in listing.pods.items():
+        for uid, (data, fd) in listing.pods.items():
             if uid not in present:
                 os.close(fd)
+                self.addresses.give(data["ip"])
                 self.zygote.release(uid)
 
     def _apply(self, pod: Object) -> None:

@@ -23,6 +23,7 @@ from linkerd.local.node.netlink import (
     NETLINK_ROUTE,
     NLM_F_CREATE,
     NLM_F_EXCL,
+    NLM_F_REPLACE,
     NetlinkSocket,
     attribute,
     nested,
@@ -103,12 +104,17 @@ class Rtnetlink:
             + attribute(_IFA_LOCAL, raw)
             + attribute(_IFA_ADDRESS, raw)
         )
-        self._create(_RTM_NEWADDR, body, f"address {ip}")
+        try:
+            flags = NLM_F_CREATE | NLM_F_EXCL
+            self._netlink.request(_RTM_NEWADDR, flags, body, f"address {ip}")
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise
 
     def route(
         self, index: int, cidr: str, *, via: str | None = None, source: str | None = None
     ) -> None:
-        """Routes a network to a link; that the route exists already is fine.
+        """Routes a network to a link, in place of another route to it.
 
         Args:
             index: The link.
@@ -139,14 +145,8 @@ class Rtnetlink:
             body += attribute(_RTA_GATEWAY, socket.inet_aton(via))
         if source:
             body += attribute(_RTA_PREFSRC, socket.inet_aton(source))
-        self._create(_RTM_NEWROUTE, body, f"route {cidr}")
-
-    def _create(self, kind: int, body: bytes, what: str) -> None:
-        try:
-            self._netlink.request(kind, NLM_F_CREATE | NLM_F_EXCL, body, what)
-        except OSError as error:
-            if error.errno != errno.EEXIST:
-                raise
+        flags = NLM_F_CREATE | NLM_F_REPLACE
+        self._netlink.request(_RTM_NEWROUTE, flags, body, f"route {cidr}")
 
 
 def prepare_node(node_ip: str, dns_ip: str, service_cidr: str) -> None:
