@@ -17,9 +17,10 @@ import msgspec
 from linkerd.local.apiserver import relay
 from linkerd.local.apiserver.authn import User
 from linkerd.local.apiserver.http import Answer, Request, Response
+from linkerd.local.apiserver.metadata import now
 from linkerd.local.apiserver.relay import Upstream
 from linkerd.local.apiserver.route import Route
-from linkerd.local.apiserver.status import no_such_path, unavailable
+from linkerd.local.apiserver.status import ApiError, no_such_path, unavailable
 from linkerd.local.paths import Paths
 from linkerd.local.store import Obj, Store
 
@@ -90,6 +91,27 @@ class Aggregation:
         name = f"{service['name']}.{service['namespace']}.svc"
         return Upstream(address, int(service.get("port", 443)), tls, name)
 
+    async def probe(self) -> None:
+        """Asks every aggregated API whether it answers and writes that to its status."""
+        apis = self._services()
+        answers = await asyncio.gather(*(self._ask(api) for api in apis))
+        for api, found in zip(apis, answers, strict=True):
+            self._report(api["metadata"]["name"], found is not None)
+
+    def _report(self, name: str, up: bool) -> None:
+        entry = self._store.get(RESOURCE, "", name)
+        if entry is None:
+            return
+        api = entry.decode()
+        condition = availability(up)
+        status = api.setdefault("status", {})
+        others = [c for c in status.get("conditions") or () if c["type"] != "Available"]
+        old = [c for c in status.get("conditions") or () if c["type"] == "Available"]
+        if old and old[0]["status"] == condition["status"]:
+            return
+        status["conditions"] = [*others, condition]
+        self._store.update(RESOURCE, api)
+
     async def resources(self) -> dict[tuple[str, str], list[Obj] | None]:
         """Returns the resources of every aggregated API, None for those out of reach."""
         apis = self._services()
@@ -136,7 +158,16 @@ class Aggregation:
                 return None
             found = msgspec.json.decode(body)["resources"]
             return list(found)
-        except (OSError, TimeoutError, ValueError, KeyError, TypeError, msgspec.DecodeError):
+        except (OSError, TimeoutError, ValueError, KeyError, TypeError, ApiError, relay.Broken):
             return None
-        except relay.Broken:
-            return None
+
+
+def availability(up: bool) -> Obj:
+    """Returns the condition that tells whether an aggregated API answers."""
+    return {
+        "type": "Available",
+        "status": "True" if up else "False",
+        "reason": "Passed" if up else "FailedDiscoveryCheck",
+        "message": "all checks passed" if up else "the API does not answer its discovery path",
+        "lastTransitionTime": now(),
+    }

@@ -72,7 +72,35 @@ def message_of(api_version: str, kind: str) -> str | None:
     return name if name in messages() else None
 
 
+#: Kinds whose messages below leave parts open, so that they are read as JSON only.
+JSON_ONLY = frozenset(("APIService", "CustomResourceDefinition"))
+
 _TABLE = """
+APIService: metadata=1ObjectMeta spec=2APIServiceSpec status=3APIServiceStatus
+APIServiceCondition: type=1 status=2 lastTransitionTime=3Time reason=4 message=5
+APIServiceSpec: service=1?APIServiceReference group=2 version=3 insecureSkipTLSVerify=4b
+ caBundle=5y groupPriorityMinimum=7i versionPriority=8i
+APIServiceReference: namespace=1 name=2 port=3?i
+APIServiceStatus: conditions=1*APIServiceCondition
+CustomResourceColumnDefinition: name=1 type=2 format=3 description=4 priority=5i jsonPath=6
+CustomResourceConversion: strategy=1 webhook=2?RawExtension
+CustomResourceDefinition: metadata=1ObjectMeta spec=2CustomResourceDefinitionSpec
+ status=3CustomResourceDefinitionStatus
+CustomResourceDefinitionCondition: type=1 status=2 lastTransitionTime=3Time reason=4 message=5
+ observedGeneration=6i
+CustomResourceDefinitionNames: plural=1 singular=2 shortNames=3* kind=4 listKind=5 categories=6*
+CustomResourceDefinitionSpec: group=1 names=3CustomResourceDefinitionNames scope=4
+ versions=7*CustomResourceDefinitionVersion conversion=9?CustomResourceConversion
+ preserveUnknownFields=10b
+CustomResourceDefinitionStatus: conditions=1*CustomResourceDefinitionCondition
+ acceptedNames=2CustomResourceDefinitionNames storedVersions=3* observedGeneration=4i
+CustomResourceDefinitionVersion: name=1 served=2b storage=3b schema=4?CustomResourceValidation
+ subresources=5?CustomResourceSubresources additionalPrinterColumns=6*CustomResourceColumnDefinition
+ deprecated=7b deprecationWarning=8? selectableFields=9*SelectableField
+CustomResourceSubresourceScale: specReplicasPath=1 statusReplicasPath=2 labelSelectorPath=3?
+CustomResourceSubresources: status=1?RawExtension scale=2?CustomResourceSubresourceScale
+CustomResourceValidation: openAPIV3Schema=1?JSONSchema
+SelectableField: jsonPath=1
 AWSElasticBlockStoreVolumeSource: volumeID=1 fsType=2 partition=3i readOnly=4b
 Affinity: nodeAffinity=1?NodeAffinity podAffinity=2?PodAffinity podAntiAffinity=3?PodAntiAffinity
 AggregationRule: clusterRoleSelectors=1*LabelSelector

@@ -139,6 +139,7 @@ _POD_SUBRESOURCES = (
     "exec",
     "attach",
     "portforward",
+    "proxy",
     "eviction",
     "binding",
     "ephemeralcontainers",
@@ -166,7 +167,7 @@ BUILT_IN: tuple[Kind, ...] = (
         "Node",
         "cluster",
         short=("no",),
-        subresources=("status", "proxy"),
+        subresources=_STATUS,
         fields=("spec.unschedulable",),
     ),
     _kind(

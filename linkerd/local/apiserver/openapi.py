@@ -26,6 +26,7 @@ _SCALARS: dict[str, Obj] = {
     "IntOrString": {"type": "string", "format": "int-or-string"},
     "RawExtension": {"type": "object"},
     "FieldsV1": {"type": "object"},
+    "JSONSchema": {"type": "object"},
     "ExtraValue": {"type": "array", "items": {"type": "string"}},
 }
 

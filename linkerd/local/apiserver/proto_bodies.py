@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-from linkerd.local.apiserver.fields import Field, message_of, messages
+from linkerd.local.apiserver.fields import JSON_ONLY, Field, message_of, messages
 from linkerd.local.apiserver.status import bad_request
 from linkerd.local.store import Obj
 
@@ -44,7 +44,7 @@ def decode(body: bytes) -> Obj:
         api_version = _bytes(type_meta.get(1, b"")).decode()
         kind = _bytes(type_meta.get(2, b"")).decode()
         message = kind if kind in _SHARED else message_of(api_version, kind)
-        if message is None:
+        if message is None or kind in JSON_ONLY:
             raise bad_request(f"{api_version} {kind} cannot be read as protobuf; send JSON")
         obj = _message(message, _bytes(envelope.get(2, b"")), 0)
     except (_Malformed, UnicodeDecodeError, struct.error) as error:

@@ -6,15 +6,18 @@ import asyncio
 import os
 import socket
 import ssl
+import time
 from dataclasses import dataclass
+from typing import Any
 
-from linkerd import log
+from linkerd import log, runtime
 from linkerd.errors import LocalError
 from linkerd.local import pki
 from linkerd.local.apiserver import bootstrap, builtin, crds
 from linkerd.local.apiserver.aggregation import Aggregation
 from linkerd.local.apiserver.app import Api
 from linkerd.local.apiserver.authn import Authenticator, component_user
+from linkerd.local.apiserver.expiry import expire_events
 from linkerd.local.apiserver.http import HttpServer
 from linkerd.local.apiserver.kinds import Kinds
 from linkerd.local.apiserver.rbac import Authorizer
@@ -26,6 +29,9 @@ from linkerd.local.apiserver.tokens import Signer
 from linkerd.local.apiserver.webhooks import Webhooks
 from linkerd.local.paths import COMPONENTS, Paths
 from linkerd.local.store import Store
+
+#: How often aggregated APIs are probed and old events looked for.
+UPKEEP_S = 10.0
 
 _log = log.logger(__name__)
 
@@ -69,7 +75,7 @@ def open_listeners(settings: Settings) -> Listeners:
     return Listeners(sock)
 
 
-def build(paths: Paths, store: Store, listeners: Listeners) -> Api:
+def build(paths: Paths, store: Store, listeners: Listeners, aggregation: Aggregation) -> Api:
     """Returns the API over a store, with what every cluster has in it."""
     kinds = Kinds()
     address = bootstrap.node_address(listeners.inside is not None, listeners.port)
@@ -87,7 +93,7 @@ def build(paths: Paths, store: Store, listeners: Listeners) -> Api:
         authorizer=authorizer,
         reviews=Reviews(authenticator, authorizer),
         subresources=Subresources(resources, signer, paths),
-        aggregation=Aggregation(store, paths),
+        aggregation=aggregation,
         signer=signer,
         address=f"127.0.0.1:{listeners.port}",
     )
@@ -100,6 +106,17 @@ def tls_context(paths: Paths) -> ssl.SSLContext:
     context.load_cert_chain(paths.pki / "apiserver.crt", paths.pki / "apiserver.key")
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+async def _upkeep(store: Store, aggregation: Aggregation) -> None:
+    """Looks after aggregated APIs and old events, every few seconds, for ever."""
+
+    async def step() -> None:
+        await aggregation.probe()
+        expire_events(store, time.time())
+        await asyncio.sleep(UPKEEP_S)
+
+    await runtime.forever("upkeep", step)
 
 
 async def serve(settings: Settings, paths: Paths, stop: asyncio.Event) -> None:
@@ -115,7 +132,8 @@ async def serve(settings: Settings, paths: Paths, stop: asyncio.Event) -> None:
     pki.write_kubeconfigs(paths, f"127.0.0.1:{listeners.port}", node, context)
     store = Store(paths.store)
     try:
-        api = build(paths, store, listeners)
+        aggregation = Aggregation(store, paths)
+        api = build(paths, store, listeners, aggregation)
         server = HttpServer(api, tls_context(paths))
         for sock in (listeners.host, listeners.inside):
             if sock is not None:
@@ -124,7 +142,11 @@ async def serve(settings: Settings, paths: Paths, stop: asyncio.Event) -> None:
         if settings.ready_fd >= 0:
             os.write(settings.ready_fd, b"ready\n")
         _log.info("api server ready", port=listeners.port, version=store.version)
+        chores: set[asyncio.Task[Any]] = set()
+        runtime.spawn(_upkeep(store, aggregation), name="upkeep", into=chores)
         await stop.wait()
+        for task in tuple(chores):
+            task.cancel()
         await server.close()
     finally:
         store.close()

@@ -16,7 +16,8 @@ from linkerd.local.apiserver.status import bad_request
 from linkerd.local.store import Obj
 
 #: Types whose JSON is whatever they say.
-_OPEN = frozenset(("RawExtension", "FieldsV1", "Time", "MicroTime"))
+_OPEN = frozenset(("RawExtension", "FieldsV1"))
+_TEXTS = frozenset(("Time", "MicroTime"))
 _WANTED = {"": "string", "y": "string", "b": "bool", "i": "int", "d": "float64"}
 
 
@@ -48,6 +49,7 @@ def check(kind: Kind, obj: Obj, context: Context) -> None:
 
 def _unknown(kind: Kind, obj: Obj) -> Iterator[str]:
     if kind.crd is not None:
+        yield from _walk("ObjectMeta", obj["metadata"], "metadata")
         yield from schema.unknown_fields(kind, obj)
         return
     message = message_of(kind.api_version, kind.kind)
@@ -93,6 +95,12 @@ def _one(kind: str, holder: Any, key: Any, value: Any, path: str, message: str) 
         if isinstance(value, int | float) and not isinstance(value, bool):
             holder[key] = str(value)
         return
+    if kind == "JSONSchema":
+        if not isinstance(value, dict):
+            raise WrongType(f"{_shown(value)} into Go struct field {message}.{path} of type {kind}")
+        return
+    if kind in _TEXTS:
+        kind = ""
     if kind in _WANTED or kind == "IntOrString":
         if not _fits(kind, value):
             wanted = _WANTED.get(kind, "intstr.IntOrString")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from linkerd.local.apiserver import bodies, patches, relay
 from linkerd.local.apiserver.bodies import answer
@@ -29,6 +29,7 @@ from linkerd.local.apiserver.status import (
     no_such_path,
     not_found,
     success,
+    unavailable,
 )
 from linkerd.local.apiserver.tokens import API_AUDIENCE, Claims, Signer
 from linkerd.local.paths import Paths
@@ -59,6 +60,8 @@ class Subresources:
         match route.subresource:
             case "log" | "exec" | "attach" | "portforward":
                 return self._stream(kind, route, request)
+            case "proxy":
+                return self._proxy(kind, route, request)
             case "scale":
                 return await self._scale(kind, route, request, context)
             case "token":
@@ -90,6 +93,28 @@ class Subresources:
             target += "?" + urlencode(query)
         head = relay.rewritten(request, target, {"Host": "node"})
         return relay.to(Upstream(str(self._paths.node_sock)), head + request.body)
+
+    # --- proxy
+
+    def _proxy(self, kind: Kind, route: Route, request: Request) -> Answer:
+        """Relays plain HTTP to a pod or a service: `<name>`, `<name>:<port>`."""
+        name, _, port = route.name.removeprefix("http:").partition(":")
+        obj = self._resources.get(kind, route.namespace, name)
+        if kind.resource == "services":
+            address = obj["spec"].get("clusterIP")
+            ports = {p.get("name"): p["port"] for p in obj["spec"].get("ports") or ()}
+        else:
+            address = (obj.get("status") or {}).get("podIP")
+            containers = obj["spec"].get("containers") or ()
+            every = [p for c in containers for p in c.get("ports") or ()]
+            ports = {p.get("name"): p["containerPort"] for p in every}
+        wanted = int(port) if port.isdigit() else ports.get(port or next(iter(ports), None))
+        if not address or address == "None" or not wanted:
+            raise unavailable(f"no endpoints available for {kind.plural} {route.name!r}")
+        query = request.target.partition("?")[2]
+        target = "/" + quote(route.rest, safe="/:@!$&'()*+,;=~") + (f"?{query}" if query else "")
+        head = relay.rewritten(request, target, {"Host": f"{address}:{wanted}"})
+        return relay.to(Upstream(address, wanted), head + request.body)
 
     # --- scale
 
