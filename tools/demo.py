@@ -1,8 +1,8 @@
 """`make demo`: a local cluster with the mesh, viz and emojivoto, and what a user would look at.
 
 Uses the commands that a user types, and the project's own client; no kubectl. A second run on a
-running cluster changes nothing and shows it again. What can overlap does: charts are rendered while
-the cluster starts, and the checks run while Prometheus collects its first samples.
+running cluster changes nothing and shows it again. What can overlap does: the checks run while
+Prometheus collects its first samples.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ import grpc.aio
 from linkerd.cli.local import _apply, _background, _kubeconfig
 from linkerd.cli.viz import _extension
 from linkerd.errors import LinkerdError
-from linkerd.inject import manifest
+from linkerd.inject import documents, keys, manifest
+from linkerd.install import install
 from linkerd.kube.client import KubeClient
 from linkerd.kube.config import load
 from linkerd.kube.resources import CONFIG_MAPS, DEPLOYMENTS, PODS
 from linkerd.local import supervisor
 from linkerd.local.paths import Paths, default_state
 from linkerd.viz import client, render
+from linkerd.viz import install as viz_install
 from linkerd.viz.kinds import Target
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,6 +46,9 @@ _DASHBOARD_S = 30.0
 _DASHBOARD_PORT = 50750
 
 Objects = list[dict[str, Any]]
+Lacking = Callable[[grpc.aio.Channel], Awaitable[list[str]]]
+#: Prometheus looks more often than by default, so that the first statistics come sooner.
+VIZ_VALUES = {"prometheus": {"globalConfig": {"scrape_interval": "3s", "scrape_timeout": "3s"}}}
 
 
 class DemoFailed(Exception):
@@ -89,33 +94,31 @@ class Demo:
 
     async def run(self) -> None:
         """Does all steps; raises DemoFailed."""
-        rendering = asyncio.gather(
-            self.linkerd("install", "--crds", "--ignore-cluster"),
-            self.linkerd("install", "--ignore-cluster"),
-            self.linkerd("viz", "install", "--ignore-cluster"),
-            self.linkerd("inject", "--ignore-cluster", str(EMOJIVOTO)),
-        )
+        fresh = not supervisor.status(self.paths).running
         with self.steps.step("local cluster"):
-            if not supervisor.status(self.paths).running:
+            if fresh:
                 await self.linkerd("local", "start")
         async with KubeClient(load(self.paths.kubeconfig)) as kube:
-            crds, control_plane, viz, emojivoto = map(_objects, await rendering)
             with self.steps.step("control plane"):
                 if await _missing(kube, CONFIG_MAPS, "linkerd-config", "linkerd"):
-                    await self.apply(kube, crds + control_plane)
+                    await self.apply(kube, _objects(install.render_crds()))
+                    options = install.InstallOptions()
+                    await self.apply(kube, _objects(install.render_control_plane(options)))
                 await self.ready(kube, "linkerd")
             with self.steps.step("viz and emojivoto, meshed by linkerd inject"):
                 if await _missing(kube, DEPLOYMENTS, "metrics-api", "linkerd-viz"):
-                    await self.apply(kube, viz)
-                await self.apply(kube, emojivoto)
+                    await self.apply(kube, _objects(viz_install.render(VIZ_VALUES)))
+                await self.apply(kube, _objects(meshed(EMOJIVOTO)))
                 await self.ready(kube, "linkerd-viz", "emojivoto")
             dashboard = asyncio.create_task(self.dashboard())
             checking = asyncio.create_task(
                 self.linkerd("check", "--proxy", "--wait", "60s", may_fail=True)
             )
             with self.steps.step("first statistics"):
-                await self.traffic(kube)
-            total_s = self.steps.total_s()
+                await self.traffic(kube, _without_traffic)
+            total_s = self.steps.total_s() if fresh else 0.0
+            with self.steps.step("first failed vote, the doughnut's"):
+                await self.traffic(kube, _without_failure)
             stat = ("viz", "stat", "deploy", "-n", "emojivoto")
             edges = ("viz", "edges", "deploy", "-n", "emojivoto")
             tables = asyncio.gather(self.linkerd(*stat), self.linkerd(*edges))
@@ -161,8 +164,8 @@ class Demo:
                 "-c CONTAINER` their logs"
             )
 
-    async def traffic(self, kube: KubeClient) -> None:
-        """Waits until every meshed deployment has statistics and every edge is secured.
+    async def traffic(self, kube: KubeClient, lacking: Lacking) -> None:
+        """Waits until statistics show what `lacking` asks for.
 
         Asks in this process: a command each time would take the CPU from what is waited for.
         """
@@ -172,7 +175,7 @@ class Demo:
         while missing and time.monotonic() < deadline:
             with contextlib.suppress(LinkerdError):
                 async with _extension.metrics_api(kube, args) as channel:
-                    missing = await _until(lambda: _without_traffic(channel), _TRAFFIC_S)
+                    missing = await _until(lambda: lacking(channel), _TRAFFIC_S)
             if missing:
                 await asyncio.sleep(_RETRY_S)
         if missing:
@@ -217,10 +220,16 @@ class Demo:
 Dashboard:  {dashboard}
 PATH:       export PATH="{Path(sys.executable).parent}:$PATH"
 kubectl:    kubectl --context linkerd-local get pods -A    (in {file})
-End it:     linkerd local stop    (linkerd local delete forgets it)
-
-From nothing running to the first statistics: {total_s:.1f} s"""
+End it:     linkerd local stop    (linkerd local delete forgets it)"""
         )
+        if total_s:
+            print(f"\nFrom nothing running to the first statistics: {total_s:.1f} s")
+
+
+def meshed(path: Path) -> str:
+    """Returns what `linkerd inject` prints for a file."""
+    options = documents.Options(annotations={keys.INJECT: keys.ENABLED})
+    return documents.inject_text(path.read_text(), options).text
 
 
 def _address_in(log: Path) -> str:
@@ -277,6 +286,12 @@ async def _without_traffic(channel: grpc.aio.Channel) -> list[str]:
     missing = [name for name in ("emoji", "voting", "web") if name not in measured]
     wanted = (("vote-bot", "web"), ("web", "emoji"), ("web", "voting"))
     return missing + [f"edge {src} to {dst}" for src, dst in wanted if (src, dst) not in secured]
+
+
+async def _without_failure(channel: grpc.aio.Channel) -> list[str]:
+    rows = await client.stat_summary(channel, Target("deployment", ""), "emojivoto")
+    failing = {row.resource.name for row in rows if (render.stats(row).success or 1.0) < 1.0}
+    return [f"failed votes at {name}" for name in ("voting", "web") if name not in failing]
 
 
 async def _until(
