@@ -52,6 +52,12 @@ _HEALTHY_S = 10.0
 _LOG_BYTES_MAX = 5 * 1024 * 1024
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 
+_OWN_PACKAGES = ("linkerd", "demo")
+_LIBRARIES = (
+    "anyio", "click", "cryptography", "google", "grpc", "h11", "httpcore2", "httpx2", "idna",
+    "msgspec", "prometheus_client", "starlette", "uvicorn", "wsproto", "yaml",
+)  # fmt: skip
+
 Progress = Callable[[str], None]
 
 
@@ -305,6 +311,7 @@ class _Child:
     argv: list[str]
     fds: tuple[int, ...] = ()
     pid_namespace: bool = False
+    once: bool = False
     pid: int = 0
     pidfd: int = -1
     started: float = 0.0
@@ -377,6 +384,7 @@ class Supervisor:
         state = f"--state={self._paths.state}"
         self._add(_Child("node", ["linkerd.local.node", state, f"--host-netns-fd={host}"], (host,)))
         self._add(_Child("controllers", ["linkerd.local.controllers", state]))
+        self._add(_Child("compileall", ["compileall", "-q", *_sources()], once=True))
 
     def _add(self, child: _Child) -> None:
         self._children[child.name] = child
@@ -407,6 +415,9 @@ class Supervisor:
         self._poll.unregister(child.pidfd)
         os.close(child.pidfd)
         child.pid, child.pidfd = 0, -1
+        (self._paths.pids / f"{child.name}.pid").unlink(missing_ok=True)
+        if child.once:
+            return
         now = time.monotonic()
         if now - child.started > _HEALTHY_S:
             child.backoff_s = _BACKOFF_MIN_S
@@ -434,7 +445,8 @@ class Supervisor:
         child.pidfd = os.pidfd_open(child.pid)
         child.started = time.monotonic()
         self._poll.register(child.pidfd, select.POLLIN)
-        _write_atomically(self._paths.pids / f"{child.name}.pid", str(child.pid))
+        if not child.once:
+            _write_atomically(self._paths.pids / f"{child.name}.pid", str(child.pid))
 
     def _become(self, child: _Child) -> None:
         """Turns the forked copy into the child; never returns."""
@@ -444,6 +456,8 @@ class Supervisor:
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
                 signal.signal(number, signal.SIG_DFL)
             os.setsid()
+            if child.once:
+                os.nice(19)
             null = os.open("/dev/null", os.O_RDWR)
             log = _open_log(self._paths.logs / f"{child.name}.log")
             for target, source in ((0, null), (1, log), (2, log)):
@@ -463,6 +477,7 @@ class Supervisor:
     def _end_children(self) -> None:
         """Ends the tree: containers at once, then those that write state, the API last."""
         for names, number in (
+            (("compileall",), signal.SIGKILL),
             (("node", "controllers"), signal.SIGTERM),
             (("zygote",), signal.SIGKILL),
             (("apiserver",), signal.SIGTERM),
@@ -499,6 +514,14 @@ class Supervisor:
 
 def _python(module: str, *args: str) -> list[str]:
     return [sys.executable, "-m", module, *args]
+
+
+def _sources() -> list[str]:
+    """Returns the packages whose bytecode pods share: they cannot keep what they compile."""
+    root = Path(_PACKAGE_ROOT)
+    known = [root / name for name in _OWN_PACKAGES]
+    known += [Path(folder) / name for folder in sys.path for name in _LIBRARIES]
+    return [str(folder) for folder in dict.fromkeys(known) if folder.is_dir()]
 
 
 def _environment() -> dict[str, str]:

@@ -420,8 +420,8 @@ def _traces(folder: Path) -> tuple[list[str], list[str], list[str]]:
                 continue
             if mark in command or mark in mounts:
                 processes.append(f"{entry.name} {command}")
-    mounts = [
+    mounted = [
         line for line in Path("/proc/self/mountinfo").read_text().splitlines() if mark in line
     ]
     sockets = [line for line in Path("/proc/net/unix").read_text().splitlines() if mark in line]
-    return processes, mounts, sockets
+    return processes, mounted, sockets
