@@ -1,0 +1,52 @@
+"""Prints, as one JSON line, what crosses the interfaces of this network namespace for some seconds.
+
+    capture.py SECONDS MARKER IP:PORT
+
+`marker` says whether MARKER's bytes were seen in the clear, `tls` how many TLS application-data
+records began a segment to or from IP:PORT, `segments` how many segments with data were seen there.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import sys
+import time
+
+_ETH_P_IP = 0x0800
+_TLS_APPLICATION_DATA = b"\x17\x03\x03"
+
+
+def main(seconds: str, marker: str, endpoint: str) -> None:
+    host, _, port = endpoint.rpartition(":")
+    seen = {"marker": False, "tls": 0, "segments": 0}
+    tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_IP))
+    print("listening", flush=True)
+    ends_at = time.monotonic() + float(seconds)
+    while (left := ends_at - time.monotonic()) > 0:
+        tap.settimeout(left)
+        try:
+            packet = tap.recv(65536)
+        except TimeoutError:
+            break
+        if packet[9] != socket.IPPROTO_TCP:
+            continue
+        header = (packet[0] & 0x0F) * 4
+        source, target = struct.unpack_from(">HH", packet, header)
+        addresses = {
+            (socket.inet_ntoa(packet[12:16]), source),
+            (socket.inet_ntoa(packet[16:20]), target),
+        }
+        if (host, int(port)) not in addresses:
+            continue
+        data = packet[header + (packet[header + 12] >> 4) * 4 :]
+        if data:
+            seen["segments"] += 1
+            seen["marker"] = seen["marker"] or marker.encode() in data
+            seen["tls"] += data.startswith(_TLS_APPLICATION_DATA)
+    print(json.dumps(seen))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
