@@ -287,7 +287,7 @@ def _secret(obj: Obj) -> None:
     texts = obj.pop("stringData", None)
     if texts:
         _map(obj, "data").update(
-            {name: base64.b64encode(text.encode()).decode() for name, text in texts.items()}
+            {name: base64.b64encode((text or "").encode()).decode() for name, text in texts.items()}
         )
 
 

@@ -14,6 +14,7 @@ from linkerd.local.apiserver.rbac import Act, Authorizer
 from linkerd.local.apiserver.resources import Context, check_body
 from linkerd.local.apiserver.route import Route
 from linkerd.local.apiserver.status import bad_request, method_not_allowed
+from linkerd.local.apiserver.strict import check_types
 from linkerd.local.apiserver.tokens import API_AUDIENCE
 from linkerd.local.store import Obj
 
@@ -32,7 +33,8 @@ class Reviews:
             ApiError: 400, the review asks nothing.
         """
         body = check_body(kind, bodies.decode(request), route.namespace, "")
-        spec = body.setdefault("spec", {})
+        check_types(kind.api_version, kind.kind, body)
+        spec = body.get("spec") or {}
         match kind.kind:
             case "TokenReview":
                 body["status"] = self._token(spec)

@@ -28,6 +28,59 @@ def of(kind: Kind) -> Obj:
     return found
 
 
+#: Keyword → the Python types that its value may have.
+_KEYWORDS: dict[str, tuple[type, ...]] = {
+    "type": (str,),
+    "format": (str,),
+    "pattern": (str,),
+    "properties": (dict,),
+    "items": (dict,),
+    "additionalProperties": (dict, bool),
+    "required": (list,),
+    "enum": (list,),
+    "nullable": (bool,),
+    **dict.fromkeys(("minimum", "maximum", "multipleOf"), (int, float)),
+    **dict.fromkeys(("exclusiveMinimum", "exclusiveMaximum"), (bool,)),
+    **dict.fromkeys(("minLength", "maxLength", "minItems", "maxItems"), (int,)),
+    **dict.fromkeys(("minProperties", "maxProperties"), (int,)),
+    **dict.fromkeys(("allOf", "anyOf", "oneOf"), (list,)),
+    "not": (dict,),
+    "x-kubernetes-list-type": (str,),
+    "x-kubernetes-list-map-keys": (list,),
+    "x-kubernetes-preserve-unknown-fields": (bool,),
+    "x-kubernetes-int-or-string": (bool,),
+    "x-kubernetes-embedded-resource": (bool,),
+}
+_DEPTH_MAX = 64
+
+
+def malformed(schema: Any, path: str, depth: int = 0) -> Iterator[str]:
+    """Yields the paths at which a schema is none: keywords with values of a wrong type."""
+    if not isinstance(schema, dict) or depth > _DEPTH_MAX:
+        yield path
+        return
+    for key, value in schema.items():
+        wanted = _KEYWORDS.get(key)
+        wrong = wanted and (
+            not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted)
+        )
+        if wrong:
+            yield f"{path}.{key}"
+            continue
+        if key in ("items", "not") or (
+            key == "additionalProperties" and value is not True and value is not False
+        ):
+            yield from malformed(value, f"{path}.{key}", depth + 1)
+        elif key == "properties":
+            for name, inner in value.items():
+                yield from malformed(inner, f"{path}.properties[{name}]", depth + 1)
+        elif key in ("allOf", "anyOf", "oneOf"):
+            for index, inner in enumerate(value):
+                yield from malformed(inner, f"{path}.{key}[{index}]", depth + 1)
+        elif key in ("required", "x-kubernetes-list-map-keys"):
+            yield from (f"{path}.{key}" for name in value if not isinstance(name, str))
+
+
 def prune(kind: Kind, obj: Obj) -> list[str]:
     """Removes what the schema does not name, in place; returns the paths that were removed."""
     return list(_prune(of(kind), obj, "", True))

@@ -47,6 +47,23 @@ def check(kind: Kind, obj: Obj, context: Context) -> None:
         context.warn(text)
 
 
+def check_types(api_version: str, kind: str, obj: Any) -> Obj:
+    """Returns a body that is no stored object, checked for types; unknown fields are dropped.
+
+    Raises:
+        ApiError: 400, a field has a wrong type or the body is no object.
+    """
+    message = message_of(api_version, kind)
+    if message is None or not isinstance(obj, dict):
+        raise bad_request(f"the request body is no {kind}")
+    try:
+        for _ in _walk(message, obj, "", top=True):
+            pass
+    except WrongType as error:
+        raise bad_request(f"json: cannot unmarshal {error}") from None
+    return obj
+
+
 def _unknown(kind: Kind, obj: Obj) -> Iterator[str]:
     if kind.crd is not None:
         yield from _walk("ObjectMeta", obj["metadata"], "metadata")
@@ -76,6 +93,8 @@ def _walk(message: str, obj: Obj, path: str, *, top: bool = False) -> Iterator[s
                     f"{_shown(value)} into Go struct field {message}.{inner} of type []"
                 )
             for index, item in enumerate(value):
+                if item is None:
+                    raise WrongType(f"null into Go struct field {message}.{inner}[{index}]")
                 yield from _one(field.type, value, index, item, f"{inner}[{index}]", message)
         elif field.many == "%":
             if not isinstance(value, dict):

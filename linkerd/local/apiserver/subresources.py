@@ -31,6 +31,7 @@ from linkerd.local.apiserver.status import (
     success,
     unavailable,
 )
+from linkerd.local.apiserver.strict import check_types
 from linkerd.local.apiserver.tokens import API_AUDIENCE, Claims, Signer
 from linkerd.local.paths import Paths
 from linkerd.local.store import Obj
@@ -38,6 +39,7 @@ from linkerd.local.store import Obj
 #: Subresources that are read and written as the object itself.
 LIKE_OBJECTS = ("", "status", "finalize", "ephemeralcontainers", "resize")
 
+_TOKENS = "authentication.k8s.io/v1"
 _TOKEN_MIN_S = 600
 _TOKEN_MAX_S = 1 << 32
 _TOKEN_DEFAULT_S = 3600
@@ -138,8 +140,9 @@ class Subresources:
                 scale = patches.json_patch(scale, body)
             else:
                 scale = patches.merge(scale, body)
-            wanted = (scale.get("spec") or {}).get("replicas", 0)
-            if not isinstance(wanted, int) or wanted < 0:
+            scale = check_types("autoscaling/v1", "Scale", scale)
+            wanted = (scale.get("spec") or {}).get("replicas") or 0
+            if wanted < 0:
                 found = bad_value("spec.replicas", wanted, "must be greater than or equal to 0")
                 raise invalid("Scale", "autoscaling", route.name, [found])
             version = (scale.get("metadata") or {}).get("resourceVersion")
@@ -160,8 +163,8 @@ class Subresources:
         if route.verb != "create":
             raise method_not_allowed(route.verb, kind.plural)
         account = self._resources.get(kind, route.namespace, route.name)
-        body = bodies.decode(request)
-        spec = body.get("spec") or {} if isinstance(body, dict) else {}
+        body = check_types(_TOKENS, "TokenRequest", bodies.decode(request))
+        spec = body.get("spec") or {}
         seconds = spec.get("expirationSeconds") or _TOKEN_DEFAULT_S
         if not _TOKEN_MIN_S <= seconds <= _TOKEN_MAX_S:
             found = bad_value(
@@ -231,14 +234,15 @@ class Subresources:
     async def _evict(
         self, kind: Kind, route: Route, request: Request, context: Context
     ) -> Response:
-        body = bodies.decode(request)
-        options = (body.get("deleteOptions") or {}) if isinstance(body, dict) else {}
+        body = check_types("policy/v1", "Eviction", bodies.decode(request))
+        options = body.get("deleteOptions") or {}
         context.subresource = ""
         await self._resources.delete(kind, route.namespace, route.name, options, context)
         return answer(success(), 201)
 
     async def _bind(self, kind: Kind, route: Route, request: Request, context: Context) -> Response:
-        target = (bodies.decode(request).get("target") or {}).get("name")
+        body = check_types("v1", "Binding", bodies.decode(request))
+        target = (body.get("target") or {}).get("name")
         if not target:
             raise bad_request("a binding needs target.name")
 

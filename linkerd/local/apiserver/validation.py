@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from linkerd.local.apiserver import selectors
+from linkerd.local.apiserver import schema, selectors
 from linkerd.local.apiserver.kinds import Kind
 from linkerd.local.apiserver.status import bad_value, cause, required, unsupported
 from linkerd.local.store import Obj
@@ -352,10 +352,27 @@ def _crd(new: Obj, old: Obj | None) -> list[Obj]:
             )
         )
     for index, version in enumerate(versions):
-        if not (version.get("schema") or {}).get("openAPIV3Schema"):
-            found.append(
-                required(f"spec.versions[{index}].schema.openAPIV3Schema", "schemas are required")
-            )
+        path = f"spec.versions[{index}]"
+        declared = (version.get("schema") or {}).get("openAPIV3Schema")
+        if not declared:
+            found.append(required(f"{path}.schema.openAPIV3Schema", "schemas are required"))
+        found += [
+            bad_value(where, "", "is no structural schema")
+            for where in schema.malformed(declared or {}, f"{path}.schema.openAPIV3Schema")
+        ]
+        needed = ("name", "type", "jsonPath")
+        for field, names in (
+            ("additionalPrinterColumns", needed),
+            ("selectableFields", ("jsonPath",)),
+        ):
+            found += [
+                required(f"{path}.{field}[{at}].{name}")
+                for at, item in enumerate(_list(version, field))
+                for name in names
+                if not item.get(name)
+            ]
+        if not version.get("name"):
+            found.append(required(f"{path}.name"))
     if (spec.get("conversion") or {}).get("strategy") == "Webhook":
         found.append(unsupported("spec.conversion.strategy", "Webhook", ["None"]))
     return found

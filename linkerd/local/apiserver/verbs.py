@@ -247,10 +247,7 @@ def delete_options(request: Request) -> Obj:
     Raises:
         ApiError: 400, a value is malformed.
     """
-    body = bodies.decode(request)
-    if not isinstance(body, dict):
-        raise bad_request("the request body is no DeleteOptions")
-    options = dict(body)
+    options = strict.check_types("v1", "DeleteOptions", bodies.decode(request))
     if request.first("gracePeriodSeconds"):
         options.setdefault("gracePeriodSeconds", _number(request, "gracePeriodSeconds", 0))
     for name in ("propagationPolicy", "orphanDependents"):
