@@ -24,10 +24,13 @@ for tool in cargo npm; do
   command -v "$tool" >/dev/null || { echo "setup: $tool is missing; install Rust (>= 1.90) and Node (>= 20)" >&2; exit 1; }
 done
 
-python=$(command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
-  echo "setup: $python is older than 3.11; install Python >= 3.11" >&2
-  exit 1
-}
+python=
+for candidate in python3 python3.13 python3.12 python3.11; do
+  if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    python=$candidate
+    break
+  fi
+done
+[ -n "$python" ] || { echo "setup: no Python >= 3.11 was found; install one" >&2; exit 1; }
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 .venv/bin/python -m pip install --quiet --require-hashes -r requirements-dev.txt
