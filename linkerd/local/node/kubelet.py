@@ -186,6 +186,9 @@ class Kubelet:
             if not any(id in held for id in self.by_id):
                 for worker in list(self.workers.values()):
                     worker.lost()
+            for record in listing.containers:
+                if record["exit"] is not None and record["id"] in self.by_id:
+                    self._exited({"id": record["id"], **record["exit"]})
             for _, fd in listing.pods.values():
                 os.close(fd)
             return
@@ -198,7 +201,7 @@ class Kubelet:
             self.zygote.forget(event["id"])
             return
         worker, container = found
-        if container.id == event["id"]:
+        if container.id == event["id"] and container.ended is None:
             worker.exited(container, event)
 
     # --- services and DNS
@@ -337,7 +340,7 @@ class Kubelet:
                 "containerRuntimeVersion": f"linkerd-local://{__version__}",
                 "kernelVersion": platform.release(),
                 "kubeProxyVersion": "",
-                "kubeletVersion": f"v1.36.0-local",
+                "kubeletVersion": "v1.36.0-local",
                 "machineID": _read("/etc/machine-id").strip(),
                 "operatingSystem": "linux",
                 "osImage": _os_name(),

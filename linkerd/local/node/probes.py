@@ -1,8 +1,8 @@
 """Probes: one check (http, tcp, exec, grpc), and the counting that turns checks into a verdict.
 
-A readiness or startup probe that has not succeeded yet is repeated sooner than its period
-(0.1 s, doubling), so that pods become ready when they are and not up to a period later; failures
-only count at the pace of the spec.
+For its first half minute a readiness or startup probe that has not succeeded yet is repeated sooner
+than its period, so that pods become ready when they are and not up to a period later; failures only
+count at the pace of the spec.
 Source: Kubernetes pkg/kubelet/prober (worker.go, pkg/probe).
 """
 
@@ -19,6 +19,8 @@ from typing import Any
 from linkerd.errors import LocalError
 
 _EAGER_S = 0.1
+_EAGER_MAX_S = 0.5
+_EAGER_FOR_S = 30.0
 _BODY_BYTES = 10 * 1024
 _HEAD_BYTES = 64 * 1024
 
@@ -76,7 +78,7 @@ async def follow(
     loop = asyncio.get_running_loop()
     await asyncio.sleep(float(probe.get("initialDelaySeconds") or 0))
     due = loop.time()
-    gap = _EAGER_S
+    gap, eager_until = _EAGER_S, due + _EAGER_FOR_S
     while True:
         outcome = await check()
         now = loop.time()
@@ -89,8 +91,8 @@ async def follow(
             eager = eager and not outcome.ok
             due = max(due + period, now)
         wait = max(0.0, due - loop.time())
-        if eager:
-            wait, gap = min(wait, gap), min(gap * 2, period)
+        if eager and now < eager_until:
+            wait, gap = min(wait, gap), min(gap * 1.5, _EAGER_MAX_S)
         await asyncio.sleep(wait)
 
 

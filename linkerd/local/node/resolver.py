@@ -44,7 +44,7 @@ class Resolver:
         transport, _ = await loop.create_datagram_endpoint(
             lambda: _Datagrams(self), local_addr=(ip, port)
         )
-        server = await asyncio.start_server(self._converse, ip, port)
+        server = await asyncio.start_server(self._connected, ip, port)
         try:
             async with server:
                 await server.serve_forever()
@@ -70,6 +70,12 @@ class Resolver:
                 reply(await self._forward(data, question))
 
             runtime.spawn(forward(), name="dns forward", into=self._tasks)
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._tasks) >= FORWARDED_MAX:
+            writer.close()
+            return
+        runtime.spawn(self._converse(reader, writer), name="dns by tcp", into=self._tasks)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, WireError):

@@ -14,12 +14,12 @@ import contextlib
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
-from linkerd import log
+from linkerd import log, runtime
 from linkerd.errors import LocalError, WireError
 from linkerd.local.node import logreader
 from linkerd.local.node.lifecycle import Container
@@ -67,6 +67,7 @@ class Server:
 
     def __init__(self, node: Kubelet) -> None:
         self._node = node
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def serve(self) -> None:
         """Serves until cancelled."""
@@ -76,12 +77,18 @@ class Server:
         folder = os.open(path.parent, os.O_PATH | os.O_CLOEXEC)
         short = f"/proc/self/fd/{folder}/{path.name}"  # a socket's name ends at 107 bytes
         try:
-            server = await asyncio.start_unix_server(self._accept, short, limit=_HEAD_BYTES_MAX)
+            server = await asyncio.start_unix_server(self._connected, short, limit=_HEAD_BYTES_MAX)
             path.chmod(0o600)
             async with server:
                 await server.serve_forever()
         finally:
             os.close(folder)
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        runtime.spawn(self._accept(reader, writer), name="node request", into=self._tasks)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

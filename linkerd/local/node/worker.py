@@ -631,6 +631,10 @@ class Worker:
         assert self._deadline is not None
         for name in self.containers:
             self._stop_probes(name)
+        for container in self.containers.values():
+            if container.id and not container.running and container.ended is None:
+                self.node.zygote.signal(container.id, signal.SIGKILL)  # it was just being started
+                self._forget(container.id)
         for group in lifecycle.order_of_end(self.containers):
             for name in group:
                 text = f"Stopping container {name}"
