@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from typing import Any
 
@@ -103,7 +104,7 @@ class _Session:
         except OSError as error:
             text = (
                 f"error forwarding port {port} to pod {self._worker.uid}, uid : "
-                f"dial tcp4 127.0.0.1:{port}: connect: {(error.strerror or str(error)).lower()}"
+                f"dial tcp4 127.0.0.1:{port}: connect: {os.strerror(error.errno or 0).lower()}"
             )
             self._spdy.data(connection.error, text.encode(), fin=True)
             self._spdy.data(connection.stream, b"", fin=True)

@@ -12,6 +12,7 @@ first.
 from __future__ import annotations
 
 import asyncio
+import calendar
 import contextlib
 import os
 import shutil
@@ -25,7 +26,7 @@ from linkerd import log, runtime
 from linkerd.errors import KubeError, LocalError, NotFound
 from linkerd.kube.client import MERGE
 from linkerd.kube.resources import PODS
-from linkerd.local.node import host, lifecycle, link, mounts, probes, spec
+from linkerd.local.node import host, lifecycle, link, logreader, mounts, probes, spec
 from linkerd.local.node.environment import Missing, build
 from linkerd.local.node.lifecycle import Container, Ended
 from linkerd.local.node.logfile import stamp
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 _RETRY_S = 1.0
 _OUTPUT_MAX = 64 * 1024
+_LAST_WORDS_BYTES = 4096
+_LAST_WORDS_LINES = 80
 _UNKNOWN = "ContainerStatusUnknown"
 _OUR_CONDITIONS = frozenset(
     ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"]
@@ -68,6 +71,7 @@ class Worker:
         self._probes: dict[str, set[asyncio.Task[Any]]] = {}
         self._exited: dict[str, asyncio.Event] = {}
         self._run_task: asyncio.Task[Any] | None = None
+        self._reason: Object = {}
         self._early: dict[str, Object] = {}
         self._deadline: float | None = None
         self._final: str | None = None
@@ -221,6 +225,7 @@ class Worker:
         ended = Ended(
             event["code"],
             event["signal"],
+            message=self._last_words(container, event["code"]),
             started=container.running_since or "",
             finished=_time(event["at_ns"]),
             id=container.id,
@@ -265,10 +270,32 @@ class Worker:
                 self._changed.set()
             if plan.start:
                 continue
+            left = self._lifetime_left()
+            if left is not None and left <= 0:
+                self._expire()
+                return
             wait = None if plan.wake_at is None else max(0.0, plan.wake_at - time.monotonic())
+            if left is not None:
+                wait = left if wait is None else min(wait, left)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._wake.wait()
+
+    def _lifetime_left(self) -> float | None:
+        """Returns the seconds until activeDeadlineSeconds ends the pod, None without such."""
+        limit = self.pod["spec"].get("activeDeadlineSeconds")
+        begun = (self._published or self.pod.get("status") or {}).get("startTime")
+        if limit is None or not begun:
+            return None if limit is None else float(limit)
+        since = calendar.timegm(time.strptime(begun[:19], "%Y-%m-%dT%H:%M:%S"))
+        return float(since + limit - time.time())
+
+    def _expire(self) -> None:
+        limit = self.pod["spec"]["activeDeadlineSeconds"]
+        text = f"Pod was active on the node longer than the specified deadline: {limit}s"
+        self._reason = {"reason": "DeadlineExceeded", "message": text}
+        self._event("DeadlineExceeded", text)
+        self.end(self._grace_s(), final="Failed")
 
     async def _prepare(self) -> None:
         """Makes network and volumes, waiting for what they refer to."""
@@ -417,7 +444,10 @@ class Worker:
             "pod": self.uid,
             "data": data,
             "hostname": hostname,
-            "mounts": self.volumes.mounts(self.pod, container.spec, env),
+            "mounts": [
+                *self.volumes.mounts(self.pod, container.spec, env),
+                self._termination_mount(container),
+            ],
             "through": list(self.node.view.through),
             "traverse": host.closed_folders(
                 [*host.needed_paths(), *programs, *image.links.values()]
@@ -439,6 +469,38 @@ class Worker:
             "argv": argv,
             **rights,
         }
+
+    def _termination_mount(self, container: Container) -> Object:
+        """Gives the container an empty file for its last words."""
+        file = self._termination_file(container)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"")
+        file.chmod(0o666)
+        path = container.spec.get("terminationMessagePath") or "/dev/termination-log"
+        return {"source": str(file), "target": path, "read_only": False}
+
+    def _termination_file(self, container: Container) -> Path:
+        folder: Path = self.folder / "termination"
+        return folder / container.name
+
+    def _last_words(self, container: Container, code: int) -> str:
+        """Returns what a container that ended wants to be shown in its status."""
+        with contextlib.suppress(OSError), open(self._termination_file(container), "rb") as file:
+            text = file.read(_LAST_WORDS_BYTES)
+            if text:
+                return text.decode("utf-8", "replace")
+        if code == 0 or container.spec.get("terminationMessagePolicy") != "FallbackToLogsOnError":
+            return ""
+        path = self.folder_of_logs(container.name) / f"{container.attempt}.log"
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            file.seek(max(0, path.stat().st_size - 2 * _LAST_WORDS_BYTES))
+            lines = file.read().splitlines()[-_LAST_WORDS_LINES:]
+            entries = [entry for line in lines if (entry := logreader.parse(line)) is not None]
+            text = b"".join(
+                logreader.render(entry, timestamps=False, fresh=True) for entry in entries
+            )
+            return text[-_LAST_WORDS_BYTES // 2 :].decode("utf-8", "replace")
+        return ""
 
     def folder_of_logs(self, container: str) -> Path:
         """Returns where a container's logs are, one file per run."""
@@ -724,6 +786,8 @@ class Worker:
             network=self.netns >= 0 or bool(self.pod["spec"].get("hostNetwork")),
             ending=self._final if self.over else None,
         )
+        if self.over:
+            status |= self._reason
         if self.ending:
             for condition in status["conditions"]:
                 if condition["type"] in ("Ready", "ContainersReady") and self.over:
