@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +91,14 @@ class Demo:
     def __init__(self) -> None:
         self.paths = Paths(default_state())
         self.steps = Steps()
+        self.since = datetime.now(UTC).replace(microsecond=0)
+        self.resumed = False
         self.environment = {**os.environ, "KUBECONFIG": str(self.paths.kubeconfig)}
 
     async def run(self) -> None:
         """Does all steps; raises DemoFailed."""
         fresh = not supervisor.status(self.paths).running
+        self.resumed = fresh and self.paths.store.exists()
         with self.steps.step("local cluster"):
             if fresh:
                 await self.linkerd("local", "start")
@@ -154,7 +158,10 @@ class Demo:
 
         async def waiting() -> list[str]:
             found = [one for ns in namespaces for one in await kube.list(DEPLOYMENTS, ns)]
-            return [_name(one) for one in found if not _available(one)] if found else ["nothing"]
+            pods = [one for ns in namespaces for one in await kube.list(PODS, ns)]
+            left = [_name(one) for one in found if not _available(one)]
+            left += [_name(one) for one in pods if self.resumed and _from_before(one, self.since)]
+            return left if found else ["nothing"]
 
         if await _until(waiting, _READY_S):
             lines = [line for ns in namespaces for line in await _unready_pods(kube, ns)]
@@ -251,6 +258,15 @@ def _available(deployment: dict[str, Any]) -> bool:
     observed = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 1)
     updated, ready = status.get("updatedReplicas", 0), status.get("readyReplicas", 0)
     return bool(observed and updated >= wanted and ready >= wanted)
+
+
+def _from_before(pod: dict[str, Any], moment: datetime) -> bool:
+    """Whether a pod's state is of the cluster's last run: what it says was true then."""
+    for status in (pod.get("status") or {}).get("containerStatuses") or ():
+        running = (status.get("state") or {}).get("running")
+        if running is None or datetime.fromisoformat(running["startedAt"]) < moment:
+            return True
+    return False
 
 
 async def _missing(kube: KubeClient, resource: Any, name: str, namespace: str) -> bool:
