@@ -20,7 +20,7 @@ import pytest
 from linkerd.errors import LocalError
 from linkerd.kube.client import KubeClient
 from linkerd.kube.config import load
-from linkerd.kube.resources import DEPLOYMENTS, EVENTS, JOBS, PODS, SERVICES
+from linkerd.kube.resources import CONFIG_MAPS, DEPLOYMENTS, EVENTS, JOBS, PODS, SERVICES
 from linkerd.kube.streams import execute, logs, port_forward
 from linkerd.local import supervisor
 from linkerd.local.paths import Paths
@@ -251,6 +251,40 @@ async def test_a_container_that_fails_restarts_and_keeps_its_last_log(kube: Kube
     assert 1 <= found["restartCount"]
     lines = [line async for line in logs(kube, "fails", "default", previous=True)]
     assert b"oops" == b"".join(bytes(line) for line in lines).strip()
+
+
+async def test_a_container_whose_liveness_probe_fails_restarts(kube: KubeClient) -> None:
+    probe = {"exec": {"command": ["test", "-e", "/tmp/alive"]}, "periodSeconds": 1}
+    container = {"livenessProbe": {**probe, "failureThreshold": 1}}
+    script = "touch /tmp/alive; sleep 1.5; rm /tmp/alive; exec sleep 1000"
+    await kube.create(PODS, a_pod("lives", "/bin/sh", "-c", script, container=container), "default")
+    found = await until(
+        kube,
+        "lives",
+        lambda pod: any(
+            entry["restartCount"] >= 1 and "running" in entry["state"]
+            for entry in (pod.get("status") or {}).get("containerStatuses") or ()
+        ),
+    )
+    assert 137 == found["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"]
+
+
+async def test_a_changed_config_map_reaches_running_pods(kube: KubeClient) -> None:
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "changing"}}
+    await kube.create(CONFIG_MAPS, {**body, "data": {"key": "old"}}, "default")
+    mounts = {"volumeMounts": [{"name": "config", "mountPath": "/config"}]}
+    volumes = [{"name": "config", "configMap": {"name": "changing"}}]
+    pod = a_pod("configured", "/bin/sleep", "1000", container=mounts, volumes=volumes)
+    await kube.create(PODS, pod, "default")
+    await until(kube, "configured", ready)
+
+    async def shows(value: bytes) -> bool:
+        found = await execute(kube, "configured", "default", ["cat", "/config/key"])
+        return found.stdout == value
+
+    assert await shows(b"old")
+    await kube.patch(CONFIG_MAPS, "changing", {"data": {"key": "new"}}, "default")
+    await eventually(lambda: shows(b"new"))
 
 
 async def test_an_image_that_is_not_in_the_table_says_how_to_add_it(kube: KubeClient) -> None:

@@ -26,7 +26,7 @@ from linkerd import log, runtime
 from linkerd.errors import KubeError, LocalError, NotFound
 from linkerd.kube.client import MERGE
 from linkerd.kube.resources import PODS
-from linkerd.local.node import host, lifecycle, link, logreader, mounts, probes, spec
+from linkerd.local.node import host, lastwords, lifecycle, link, mounts, spec, tending
 from linkerd.local.node.environment import Missing, build
 from linkerd.local.node.lifecycle import Container, Ended
 from linkerd.local.node.logfile import stamp
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from linkerd.local.node.kubelet import Kubelet
 
 _RETRY_S = 1.0
-_OUTPUT_MAX = 64 * 1024
-_LAST_WORDS_BYTES = 4096
-_LAST_WORDS_LINES = 80
 _UNKNOWN = "ContainerStatusUnknown"
 _OUR_CONDITIONS = frozenset(
     ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"]
@@ -68,7 +65,7 @@ class Worker:
         self._changed = asyncio.Event()
         self._is_over = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._probes: dict[str, set[asyncio.Task[Any]]] = {}
+        self.tending = tending.Tending(self)
         self._exited: dict[str, asyncio.Event] = {}
         self._run_task: asyncio.Task[Any] | None = None
         self._reason: Object = {}
@@ -144,7 +141,7 @@ class Worker:
         self._run_task = self._spawn(self._run(), "run")
         for container in self.containers.values():
             if container.running:
-                self._follow(container)
+                self.tending.follow(container)
         self.update(self.pod)
 
     def update(self, pod: Object) -> None:
@@ -161,9 +158,9 @@ class Worker:
         """Ends the pod: hooks, SIGTERM, and SIGKILL after `grace_s`. A shorter grace wins."""
         deadline = time.monotonic() + grace_s
         if self._deadline is not None:
-            self._deadline = min(self._deadline, deadline)
-            if grace_s == 0:
-                self._kill_all(signal.SIGKILL)
+            if deadline < self._deadline:
+                self._deadline = deadline
+                asyncio.get_running_loop().call_later(grace_s, self._kill_all, signal.SIGKILL)
             return
         self._deadline, self._final = deadline, final
         self.ending = True
@@ -192,7 +189,7 @@ class Worker:
             return
         for container in self.containers.values():
             if container.running:
-                self._stop_probes(container.name)
+                self.tending.stop(container.name)
                 ended = Ended(
                     137, 9, _UNKNOWN, started=container.running_since or "", finished=_now()
                 )
@@ -225,18 +222,20 @@ class Worker:
         ended = Ended(
             event["code"],
             event["signal"],
-            message=self._last_words(container, event["code"]),
+            message=lastwords.read(
+                self.folder, container, event["code"], self.folder_of_logs(container.name)
+            ),
             started=container.running_since or "",
             finished=_time(event["at_ns"]),
             id=container.id,
         )
-        self._stop_probes(container.name)
+        self.tending.stop(container.name)
         now = time.monotonic()
         lifecycle.ran(container, ended, now, now - container.since)
         self._exited[container.name].set()
         if container.retry_at > time.monotonic() and not self.ending:
             text = f"Back-off restarting failed container {container.name} in pod {self.name}"
-            self._event("BackOff", f"{text}_{self.namespace}({self.uid})", container, warning=True)
+            self.event("BackOff", f"{text}_{self.namespace}({self.uid})", container, warning=True)
         self.touch()
 
     def touch(self) -> None:
@@ -294,7 +293,7 @@ class Worker:
         limit = self.pod["spec"]["activeDeadlineSeconds"]
         text = f"Pod was active on the node longer than the specified deadline: {limit}s"
         self._reason = {"reason": "DeadlineExceeded", "message": text}
-        self._event("DeadlineExceeded", text)
+        self.event("DeadlineExceeded", text)
         self.end(self._grace_s(), final="Failed")
 
     async def _prepare(self) -> None:
@@ -316,7 +315,7 @@ class Worker:
             except (LocalError, KubeError, OSError) as error:
                 text = getattr(error, "message", str(error))
                 if again:  # at first it may only be late
-                    self._event("FailedMount", f"MountVolume.SetUp failed: {text}", warning=True)
+                    self.event("FailedMount", f"MountVolume.SetUp failed: {text}", warning=True)
                 again = True
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_RETRY_S):
@@ -352,7 +351,7 @@ class Worker:
             text = getattr(error, "message", str(error))
             self._refuse(container, "CreateContainerConfigError", text)
             return
-        self._event("Pulled", f'Container image "{name}" already present on machine', container)
+        self.event("Pulled", f'Container image "{name}" already present on machine', container)
         lifecycle.begin(container)
         old, container.id = container.id, f"{self.uid}/{container.name}/{attempt}"
         container.waiting = container.waiting_message = ""
@@ -361,7 +360,7 @@ class Worker:
             self._forget(old)
         self.node.by_id[container.id] = (self, container)
         self.node.join[container.id] = message["data"]["join"]
-        self._event("Created", f"Created container: {container.name}", container)
+        self.event("Created", f"Created container: {container.name}", container)
         try:
             event = await self.node.zygote.start({**message, "id": container.id})
         except LocalError as error:
@@ -373,38 +372,38 @@ class Worker:
             )
             container.id = ""
             self._exited[container.name].set()
-            self._event("Failed", f"Error: {error.message}", container, warning=True)
+            self.event("Failed", f"Error: {error.message}", container, warning=True)
             return
         container.running_since = _time(event["started_ns"])
         container.since = time.monotonic()
-        self._event("Started", f"Started container {container.name}", container)
+        self.event("Started", f"Started container {container.name}", container)
         early = self._early.pop(container.id, None)
         if early is not None:
             self.exited(container, early)
             return
         hook = (container.spec.get("lifecycle") or {}).get("postStart")
         if hook:
-            outcome = await self._hook(container, hook)
+            outcome = await self.tending.hook(container, hook)
             if not outcome.ok:
                 text = f"PostStartHook failed: {outcome.why}"
-                self._event("FailedPostStartHook", text, container, warning=True)
-                await self._kill(container, self._grace_s(), "FailedPostStartHook")
+                self.event("FailedPostStartHook", text, container, warning=True)
+                await self._kill(container, self._grace_s())
                 return
-        self._follow(container)
+        self.tending.follow(container)
 
     def _no_image(self, container: Container, name: str) -> None:
         hint = f"add it with `linkerd local image add {name} -- COMMAND…`"
         text = f'Failed to pull image "{name}": it is not in the image table; {hint}'
         again = container.waiting in ("ErrImagePull", "ImagePullBackOff")
         if not again:
-            self._event("Failed", text, container, warning=True)
+            self.event("Failed", text, container, warning=True)
         else:
-            self._event("BackOff", f'Back-off pulling image "{name}"', container)
+            self.event("BackOff", f'Back-off pulling image "{name}"', container)
         reason = "ImagePullBackOff" if again else "ErrImagePull"
         lifecycle.refused(container, reason, text, time.monotonic())
 
     def _refuse(self, container: Container, reason: str, text: str) -> None:
-        self._event("Failed", f"Error: {text}", container, warning=True)
+        self.event("Failed", f"Error: {text}", container, warning=True)
         lifecycle.refused(container, reason, text, time.monotonic())
 
     def _message(self, container: Container, image: Any) -> Object:
@@ -446,7 +445,7 @@ class Worker:
             "hostname": hostname,
             "mounts": [
                 *self.volumes.mounts(self.pod, container.spec, env),
-                self._termination_mount(container),
+                lastwords.mount(self.folder, container),
             ],
             "through": list(self.node.view.through),
             "traverse": host.closed_folders(
@@ -470,186 +469,10 @@ class Worker:
             **rights,
         }
 
-    def _termination_mount(self, container: Container) -> Object:
-        """Gives the container an empty file for its last words."""
-        file = self._termination_file(container)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(b"")
-        file.chmod(0o666)
-        path = container.spec.get("terminationMessagePath") or "/dev/termination-log"
-        return {"source": str(file), "target": path, "read_only": False}
-
-    def _termination_file(self, container: Container) -> Path:
-        folder: Path = self.folder / "termination"
-        return folder / container.name
-
-    def _last_words(self, container: Container, code: int) -> str:
-        """Returns what a container that ended wants to be shown in its status."""
-        with contextlib.suppress(OSError), open(self._termination_file(container), "rb") as file:
-            text = file.read(_LAST_WORDS_BYTES)
-            if text:
-                return text.decode("utf-8", "replace")
-        if code == 0 or container.spec.get("terminationMessagePolicy") != "FallbackToLogsOnError":
-            return ""
-        path = self.folder_of_logs(container.name) / f"{container.attempt}.log"
-        with contextlib.suppress(OSError), open(path, "rb") as file:
-            file.seek(max(0, path.stat().st_size - 2 * _LAST_WORDS_BYTES))
-            lines = file.read().splitlines()[-_LAST_WORDS_LINES:]
-            entries = [entry for line in lines if (entry := logreader.parse(line)) is not None]
-            text = b"".join(
-                logreader.render(entry, timestamps=False, fresh=True) for entry in entries
-            )
-            return text[-_LAST_WORDS_BYTES // 2 :].decode("utf-8", "replace")
-        return ""
-
     def folder_of_logs(self, container: str) -> Path:
         """Returns where a container's logs are, one file per run."""
         pod = f"{self.namespace}_{self.name}_{self.uid}"
         return self.node.paths.logs / "pods" / pod / container
-
-    # --- hooks and probes
-
-    def _follow(self, container: Container) -> None:
-        """Starts a running container's probes, from where they stand."""
-        own = self._probes.setdefault(container.name, set())
-        startup = container.spec.get("startupProbe")
-        if not startup or container.started:
-            self._began(container)
-            return
-
-        def report(ok: bool, why: str) -> None:
-            if ok:
-                asyncio.get_running_loop().call_soon(self._startup_passed, container)
-            else:
-                self._fail(container, "startup", why)
-
-        self._probe(container, startup, "Startup", report, own, eager=True)
-
-    def _startup_passed(self, container: Container) -> None:
-        self._stop_probes(container.name)
-        if container.running:
-            self._began(container)
-
-    def _began(self, container: Container) -> None:
-        own = self._probes.setdefault(container.name, set())
-        container.started = True
-        readiness, liveness = (
-            container.spec.get("readinessProbe"),
-            container.spec.get("livenessProbe"),
-        )
-        if readiness:
-
-            def report(ok: bool, _: str) -> None:
-                if container.ready != ok:
-                    container.ready = ok
-                    self.touch()
-
-            eager = not container.ready
-            self._probe(container, readiness, "Readiness", report, own, eager=eager)
-        else:
-            container.ready = True
-        if liveness:
-
-            def live(ok: bool, why: str) -> None:
-                if not ok:
-                    self._fail(container, "liveness", why)
-
-            self._probe(container, liveness, "Liveness", live, own, eager=False)
-        self.touch()
-
-    def _probe(
-        self,
-        container: Container,
-        probe: Mapping[str, Any],
-        kind: str,
-        report: Any,
-        own: set[asyncio.Task[Any]],
-        *,
-        eager: bool,
-    ) -> None:
-        def failed(why: str) -> None:
-            self._event("Unhealthy", f"{kind} probe failed: {why}", container, warning=True)
-
-        follow = probes.follow(
-            probe, lambda: self._check(container, probe), report, failed, eager=eager
-        )
-        runtime.spawn(follow, name=f"{kind} {self.name}/{container.name}", into=own)
-
-    async def _check(self, container: Container, probe: Mapping[str, Any]) -> probes.Outcome:
-        ports = {
-            port["name"]: port["containerPort"]
-            for port in container.spec.get("ports") or ()
-            if port.get("name")
-        }
-
-        async def execute(command: list[str], timeout: float) -> tuple[int, str]:
-            return await self.execute(container, command, timeout)
-
-        return await probes.check(probe, self.ip, ports, execute)
-
-    async def execute(
-        self, container: Container, command: list[str], timeout_s: float | None
-    ) -> tuple[int, str]:
-        """Runs a command in a container; returns exit code and the first of its output.
-
-        Raises:
-            LocalError: it could not be started.
-            TimeoutError: it was killed after `timeout_s`.
-        """
-        reader, writer = os.pipe2(os.O_CLOEXEC)
-        null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            id, done = await self.node.zygote.execute(
-                container.id,
-                {**self.node.join[container.id], "argv": command},
-                (null, writer, writer),
-            )
-        except BaseException:
-            os.close(reader)
-            raise
-        finally:
-            os.close(null)
-            os.close(writer)
-        try:
-            async with asyncio.timeout(timeout_s):
-                output = await _read_all(reader)
-                return await done, output.decode("utf-8", "replace")
-        except (TimeoutError, asyncio.CancelledError):
-            self.node.zygote.signal(id, signal.SIGKILL)
-            raise
-
-    async def _hook(self, container: Container, hook: Mapping[str, Any]) -> probes.Outcome:
-        """Runs a lifecycle hook, or gives up when the container ends."""
-        if hook.get("sleep"):
-            await asyncio.sleep(float(hook["sleep"].get("seconds") or 0))
-            return probes.Outcome(True)
-        handler = {**hook, "timeoutSeconds": 24 * 3600}
-        check = asyncio.ensure_future(self._check(container, handler))
-        gone = asyncio.ensure_future(self._exited[container.name].wait())
-        try:
-            await asyncio.wait((check, gone), return_when=asyncio.FIRST_COMPLETED)
-            if check.done():
-                return check.result()
-            return probes.Outcome(False, "the container ended")
-        finally:
-            for task in (check, gone):
-                task.cancel()
-            await asyncio.gather(check, gone, return_exceptions=True)
-
-    def _fail(self, container: Container, kind: str, why: str) -> None:
-        """A liveness or startup probe gave up: the container is ended, and restarts by policy."""
-        del why
-        if not container.running or self.ending:
-            return
-        text = f"Container {container.name} failed {kind} probe, will be restarted"
-        self._event("Killing", text, container)
-        probe = container.spec.get(f"{kind}Probe") or {}
-        grace = float(probe.get("terminationGracePeriodSeconds") or self._grace_s())
-        self._spawn(self._kill(container, grace, ""), "kill")
-
-    def _stop_probes(self, name: str) -> None:
-        for task in list(self._probes.get(name, ())):
-            task.cancel()
 
     # --- ending
 
@@ -657,9 +480,13 @@ class Worker:
         value = self.pod["spec"].get("terminationGracePeriodSeconds")
         return 30.0 if value is None else float(value)
 
-    async def _kill(self, container: Container, grace_s: float, reason: str) -> None:
+    def kill(self, container: Container, grace_s: float | None) -> None:
+        """Ends one container, with the pod's grace unless another is given; it may restart."""
+        grace = self._grace_s() if grace_s is None else float(grace_s)
+        self._spawn(self._kill(container, grace), "kill")
+
+    async def _kill(self, container: Container, grace_s: float) -> None:
         """Ends one container: preStop hook, SIGTERM, SIGKILL at the end of the grace."""
-        del reason
         if not container.running:
             return
         deadline = time.monotonic() + grace_s
@@ -668,10 +495,10 @@ class Worker:
         if hook and grace_s > 0:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(_loop_time(deadline)):
-                    outcome = await self._hook(container, hook)
+                    outcome = await self.tending.hook(container, hook)
                     if not outcome.ok and not gone.is_set():
                         text = f"PreStopHook failed: {outcome.why}"
-                        self._event("FailedPreStopHook", text, container, warning=True)
+                        self.event("FailedPreStopHook", text, container, warning=True)
         self.node.zygote.signal(container.id, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             while not gone.is_set():
@@ -692,7 +519,7 @@ class Worker:
     async def _end(self) -> None:
         assert self._deadline is not None
         for name in self.containers:
-            self._stop_probes(name)
+            self.tending.stop(name)
         for container in self.containers.values():
             if container.id and not container.running and container.ended is None:
                 self.node.zygote.signal(container.id, signal.SIGKILL)  # it was just being started
@@ -700,11 +527,11 @@ class Worker:
         for group in lifecycle.order_of_end(self.containers):
             for name in group:
                 text = f"Stopping container {name}"
-                self._event("Killing", text, self.containers[name])
+                self.event("Killing", text, self.containers[name])
             async with asyncio.TaskGroup() as together:
                 for name in group:
                     left = max(0.0, self._deadline - time.monotonic())
-                    together.create_task(self._kill(self.containers[name], left, ""))
+                    together.create_task(self._kill(self.containers[name], left))
         self._release()
         self.over = True
         self._is_over.set()
@@ -737,7 +564,8 @@ class Worker:
 
     def close(self) -> None:
         """Forgets the pod: it is gone from the API and nothing of it runs."""
-        for task in [*self._tasks, *(t for own in self._probes.values() for t in own)]:
+        self.tending.close()
+        for task in list(self._tasks):
             task.cancel()
         folder = self.folder_of_logs("x").parent
         shutil.rmtree(folder, ignore_errors=True)
@@ -794,9 +622,10 @@ class Worker:
                     condition["status"] = "False"
         return status
 
-    def _event(
+    def event(
         self, reason: str, text: str, container: Container | None = None, *, warning: bool = False
     ) -> None:
+        """Records an event about the pod or one of its containers."""
         field = ""
         if container is not None:
             kind = "initContainers" if container.init else "containers"
@@ -807,22 +636,6 @@ class Worker:
         before = set(self._tasks)
         runtime.spawn(work, name=f"{what} {self.namespace}/{self.name}", into=self._tasks)
         return next(iter(self._tasks - before))
-
-
-async def _read_all(fd: int) -> bytes:
-    """Returns what a pipe carries until its end, the first part if it is long; closes it."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    transport, _ = await loop.connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb", buffering=0)
-    )
-    try:
-        kept = b""
-        while data := await reader.read(_OUTPUT_MAX):
-            kept += data[: _OUTPUT_MAX - len(kept)]
-        return kept
-    finally:
-        transport.close()
 
 
 def _from_api(terminated: Mapping[str, Any]) -> Ended:
