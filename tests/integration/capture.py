@@ -1,9 +1,9 @@
 """Prints, as one JSON line, what crosses the interfaces of this network namespace for some seconds.
 
-    capture.py SECONDS MARKER IP:PORT
+    capture.py SECONDS MARKER IP PORT…
 
 `marker` says whether MARKER's bytes were seen in the clear, `tls` how many TLS application-data
-records began a segment to or from IP:PORT, `segments` how many segments with data were seen there.
+records began a segment to or from these ports of IP, `segments` how many segments with data were seen there.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _ETH_P_IP = 0x0800
 _TLS_APPLICATION_DATA = b"\x17\x03\x03"
 
 
-def main(seconds: str, marker: str, endpoint: str) -> None:
-    host, _, port = endpoint.rpartition(":")
+def main(seconds: str, marker: str, host: str, *ports: str) -> None:
+    wanted = {(host, int(port)) for port in ports}
     seen = {"marker": False, "tls": 0, "segments": 0}
     tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_IP))
     print("listening", flush=True)
@@ -38,7 +38,7 @@ def main(seconds: str, marker: str, endpoint: str) -> None:
             (socket.inet_ntoa(packet[12:16]), source),
             (socket.inet_ntoa(packet[16:20]), target),
         }
-        if (host, int(port)) not in addresses:
+        if not wanted & addresses:
             continue
         data = packet[header + (packet[header + 12] >> 4) * 4 :]
         if data:

@@ -136,8 +136,8 @@ class Mesh:
         return str(found["metadata"]["name"])
 
     def pid(self, process: str) -> int:
-        """Returns the process id of one of the cluster's processes."""
-        return supervisor.status(self.paths).processes[process]
+        """Returns the process id of one of the cluster's processes, 0 while it does not run."""
+        return supervisor.status(self.paths).processes.get(process, 0)
 
     def in_node(self, *command: str) -> subprocess.Popen[bytes]:
         """Starts a command in the node's network namespace."""
