@@ -442,6 +442,10 @@ class PortForward:
                 runtime.spawn(self._session.run(), name="port-forward", into=self._tasks)
             return self._session
 
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carries a local connection in a task of ours, which leaving the context ends quietly."""
+        runtime.spawn(self.serve(reader, writer), name="forwarded connection", into=self._tasks)
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carries one local connection until either side ends it."""
         try:
@@ -500,7 +504,7 @@ async def port_forward(
     """
     async with PortForward(kube, name, namespace, port) as forward:
         await forward.open()
-        server = await asyncio.start_server(forward.serve, host, local_port)
+        server = await asyncio.start_server(forward.accept, host, local_port)
         try:
             yield host, server.sockets[0].getsockname()[1]
         finally:
