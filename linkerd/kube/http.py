@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -175,6 +176,7 @@ class Http:
         self._tls = tls
         self._server_name = tls_server_name or self._host
         self._idle: list[_Connection] = []
+        self._writers: weakref.WeakSet[asyncio.StreamWriter] = weakref.WeakSet()
         self._slots = asyncio.Semaphore(_REQUESTS_MAX)
         self.server = server
 
@@ -263,13 +265,13 @@ class Http:
                 return Response(head.status_code, _plain(head), body)
 
     async def close(self) -> None:
-        """Closes the pooled connections."""
-        idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
-        for connection in idle:
-            with contextlib.suppress(OSError):
-                await connection.writer.wait_closed()
+        """Closes every connection, also those that were lent out and not given back."""
+        self._idle.clear()
+        for writer in tuple(self._writers):
+            writer.transport.abort()
+        # An aborted transport lets go of its socket in the next turn of the loop.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
 
     def _pooled(self) -> _Connection | None:
         while self._idle:
@@ -289,6 +291,7 @@ class Http:
                 server_hostname=self._server_name if context else None,
                 limit=4 * _READ_BYTES,
             )
+        self._writers.add(writer)
         _detect_dead_peer(writer.get_extra_info("socket"))
         return _Connection(reader, writer)
 
