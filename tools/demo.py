@@ -45,6 +45,7 @@ _TRAFFIC_S = 120.0
 _RETRY_S = 0.3
 _DASHBOARD_S = 30.0
 _DASHBOARD_PORT = 50750
+_ANSWER_S = 3.0
 
 Objects = list[dict[str, Any]]
 Lacking = Callable[[grpc.aio.Channel], Awaitable[list[str]]]
@@ -82,7 +83,7 @@ class Steps:
 
     def _line(self, text: str, began: float) -> None:
         clear = "\r\033[K" if self._terminal else ""
-        print(f"{clear}{text:44} {time.monotonic() - began:5.1f} s", flush=True)
+        print(f"{clear}{text:46} {time.monotonic() - began:5.1f} s", flush=True)
 
 
 class Demo:
@@ -195,14 +196,15 @@ class Demo:
     async def dashboard(self) -> str:
         """Starts the dashboard's port-forward beside the cluster and returns its address."""
         log = self.paths.logs / "dashboard.log"
-        if not _background.running(self.paths, "dashboard"):
-            for port in (_DASHBOARD_PORT, 0):
-                words = ["viz", "dashboard", "--show", "url", "--port", str(port)]
-                log = _background.start(self.paths, "dashboard", words, self.environment)
-                if address := await self._address(log):
-                    return address
-        elif address := await self._address(log):
-            return address
+        if _background.running(self.paths, "dashboard"):
+            address = await self._address(log)
+            if await _answers(address):
+                return address
+        for port in (_DASHBOARD_PORT, 0):
+            words = ["viz", "dashboard", "--show", "url", "--port", str(port)]
+            log = _background.start(self.paths, "dashboard", words, self.environment)
+            if address := await self._address(log):
+                return address
         raise DemoFailed(f"the dashboard did not start:\n{log.read_text().strip()}")
 
     async def _address(self, log: Path) -> str:
@@ -242,6 +244,19 @@ def meshed(path: Path) -> str:
 def _address_in(log: Path) -> str:
     found = re.search(r"http://\S+:\d+", log.read_text()) if log.exists() else None
     return found[0] if found else ""
+
+
+async def _answers(address: str) -> bool:
+    host, _, port = address.removeprefix("http://").partition(":")
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            line = await reader.readline()
+            writer.close()
+    except (OSError, TimeoutError, ValueError):
+        return False
+    return b" 200 " in line
 
 
 def _objects(text: str) -> Objects:
