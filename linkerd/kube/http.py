@@ -268,6 +268,7 @@ class Http:
         """Closes every connection, also those that were lent out and not given back."""
         self._idle.clear()
         for writer in tuple(self._writers):
+            writer.close()
             writer.transport.abort()
         # An aborted transport lets go of its socket in the next turn of the loop.
         await asyncio.sleep(0)
