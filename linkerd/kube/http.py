@@ -266,10 +266,10 @@ class Http:
 
     async def close(self) -> None:
         """Closes every connection, also those that were lent out and not given back."""
-        self._idle.clear()
         for writer in tuple(self._writers):
             writer.close()
             writer.transport.abort()
+        self._idle.clear()
         # An aborted transport lets go of its socket in the next turn of the loop.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
