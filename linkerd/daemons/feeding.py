@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
+from linkerd.errors import KubeError, NotFound
 from linkerd.kube.client import KubeClient
 from linkerd.kube.resources import Resource
 from linkerd.kube.watch import Applied, Deleted, Reset
 from linkerd.serve.readiness import Readiness
+
+_RETRY_MIN_S = 0.2
+_RETRY_MAX_S = 5.0
 
 
 class Index(Protocol):
@@ -23,6 +28,29 @@ class Index(Protocol):
 
     def reset(self, kind: str, items: Iterable[Any]) -> set[Any]:
         """Takes all objects of a kind."""
+
+
+async def served(kube: KubeClient, resource: Resource, versions: Sequence[str]) -> Resource:
+    """Returns a kind in the first of `versions` that the server has, else as it is.
+
+    Waits while the server cannot be asked.
+    """
+    wait_s = _RETRY_MIN_S
+    for version in versions:
+        path = f"/apis/{resource.group}/{version}"
+        while True:
+            try:
+                listed = await kube.request("GET", path)
+            except NotFound:
+                break
+            except KubeError:
+                await asyncio.sleep(wait_s)
+                wait_s = min(wait_s * 2, _RETRY_MAX_S)
+                continue
+            if any(each.get("name") == resource.plural for each in listed.get("resources") or ()):
+                return replace(resource, version=version)
+            break
+    return resource
 
 
 async def follow(

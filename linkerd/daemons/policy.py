@@ -1,10 +1,9 @@
 """The policy controller: who may reach a port, and where outbound traffic goes.
 
     watches ──► index.Inbound, index.OutboundIndex ──► boards ──► gRPC on :8090
+            └─► index.StatusIndex ──► statuses, written by the one that holds the lease
                 admission webhook on :9443
 
-Not yet: routes attached to Servers and Services, EgressNetworks, rate limits, ExternalWorkloads
-and route statuses. Objects of those kinds are named in one warning each.
 Source: linkerd2 policy-controller/runtime/src/args.rs (flags, ports).
 """
 
@@ -12,28 +11,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Hashable, Sequence
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from linkerd import log, metrics, runtime
-from linkerd.daemons.feeding import follow
+from linkerd.daemons._statuses import Metrics as StatusMetrics
+from linkerd.daemons._statuses import StatusWriter
+from linkerd.daemons.feeding import follow, served
 from linkerd.errors import LinkerdError, NotFound, SettingsError, WireError
 from linkerd.gen import inbound_pb2, outbound_pb2
 from linkerd.index.inbound import Inbound, InboundSettings, PortKey
 from linkerd.index.outbound import OutboundIndex, OutboundSettings, TargetKey
+from linkerd.index.status import StatusIndex
 from linkerd.kube import admission, resources
 from linkerd.kube import config as kubeconfig
 from linkerd.kube.client import KubeClient
-from linkerd.model import names, objects
+from linkerd.kube.leases import Election
+from linkerd.model import names, objects, route_objects
 from linkerd.model.admission import refusal
-from linkerd.model.policy import (
-    DEFAULT_POLICIES,
-    GATEWAY_GROUP,
-    InboundServer,
-    Outbound,
-    is_network,
-)
+from linkerd.model.outbound import Outbound
+from linkerd.model.policy import DEFAULT_POLICIES, GATEWAY_GROUP, InboundServer, is_network
 from linkerd.model.ports import port_set, required_port
 from linkerd.serve import admin, rpc
 from linkerd.serve.board import Board, Topic
@@ -46,17 +46,21 @@ from linkerd.translate.net import ip_text
 _log = log.logger(__name__)
 
 _INBOUND: tuple[tuple[resources.Resource, type[Any]], ...] = (
-    (resources.SERVERS, objects.Server),
     (resources.SERVER_AUTHORIZATIONS, objects.ServerAuthorization),
     (resources.AUTHORIZATION_POLICIES, objects.AuthorizationPolicy),
     (resources.MESH_TLS_AUTHENTICATIONS, objects.MeshTLSAuthentication),
     (resources.NETWORK_AUTHENTICATIONS, objects.NetworkAuthentication),
 )
-_UNSUPPORTED = (
-    resources.POLICY_HTTP_ROUTES,
-    resources.HTTP_LOCAL_RATE_LIMIT_POLICIES,
-    resources.EGRESS_NETWORKS,
+_ROUTES = (
+    (resources.POLICY_HTTP_ROUTES, ("v1beta3",)),
+    (resources.HTTP_ROUTES, ("v1", "v1beta1")),
+    (resources.GRPC_ROUTES, ("v1",)),
+    (resources.TLS_ROUTES, ("v1", "v1alpha3", "v1alpha2")),
+    (resources.TCP_ROUTES, ("v1", "v1alpha2")),
 )
+"""Kinds of routes, with the versions that can be read, best first."""
+
+_LEASE = "policy-controller-write"
 _DEFAULT_NETWORKS = "10.0.0.0/8,100.64.0.0/10,172.16.0.0/12,192.168.0.0/16"
 
 
@@ -107,7 +111,13 @@ class Policies:
     """Answers the four methods from two indices."""
 
     def __init__(
-        self, inbound: Inbound, outbound: OutboundIndex, mesh: names.Mesh, ready: Readiness
+        self,
+        inbound: Inbound,
+        outbound: OutboundIndex,
+        mesh: names.Mesh,
+        ready: Readiness,
+        *,
+        allow_l5d_request_headers: bool = False,
     ) -> None:
         self._inbound, self._outbound = inbound, outbound
         self._mesh = mesh
@@ -118,7 +128,12 @@ class Policies:
             over=lambda now: isinstance(now, LinkerdError),
         )
         self.outbound: Board[TargetKey, Outbound | LinkerdError] = Board(
-            self._target, lambda _, now: [translate_outbound.policy(_raised(now))]
+            self._target,
+            lambda _, now: [
+                translate_outbound.policy(
+                    _raised(now), allow_l5d_request_headers=allow_l5d_request_headers
+                )
+            ],
         )
 
     def changed(self, topics: set[Hashable]) -> None:
@@ -195,7 +210,7 @@ class Policies:
         try:
             value, topics = self._outbound.target(key)
         except LinkerdError as error:
-            return error, {("ip", key.ip)}
+            return error, set(self._outbound.lookup_topics(key))
         return value, set(topics)
 
 
@@ -254,11 +269,21 @@ async def _serve(settings: Settings, config: kubeconfig.KubeConfig, stop: asynci
         )
     )
     opaque = port_set(settings.default_opaque_ports)
-    outbound = OutboundIndex(OutboundSettings(mesh, opaque, settings.cluster_networks))
+    outbound = OutboundIndex(
+        OutboundSettings(
+            mesh, opaque, settings.cluster_networks, settings.global_egress_network_namespace
+        )
+    )
+    statuses = StatusIndex(settings.cluster_networks)
     registry = metrics.registry()
-    watched = [*(resource for resource, _ in _INBOUND), resources.PODS, resources.SERVICES]
-    ready = Readiness(*(resource.plural for resource in watched))
-    policies = Policies(inbound, outbound, mesh, ready)
+    ready = Readiness(*(feed.kind for feed in _feeds(inbound, outbound, statuses)))
+    policies = Policies(
+        inbound,
+        outbound,
+        mesh,
+        ready,
+        allow_l5d_request_headers=settings.allow_l5d_request_headers,
+    )
     async with contextlib.AsyncExitStack() as stack:
         kube = await stack.enter_async_context(KubeClient(config, user_agent="linkerd-policy"))
         await stack.enter_async_context(
@@ -277,15 +302,91 @@ async def _serve(settings: Settings, config: kubeconfig.KubeConfig, stop: asynci
                 )
             )
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        watches = [
-            tasks.create_task(watch) for watch in _watches(kube, inbound, outbound, policies, ready)
+        served_kinds: dict[str, resources.Resource] = {}
+        leadership = _Leadership(kube, settings)
+        writer = StatusWriter(
+            kube,
+            statuses,
+            served_kinds,
+            lambda: ready.ready and leadership.leads,
+            settings.patch_timeout_ms / 1000,
+            StatusMetrics(registry),
+        )
+
+        def changed(topics: set[Hashable]) -> None:
+            policies.changed(topics)
+            writer.changed(topics)
+
+        running = [
+            tasks.create_task(_follow(kube, feed, changed, ready, served_kinds))
+            for feed in _feeds(inbound, outbound, statuses)
         ]
+        running.append(tasks.create_task(leadership.run(writer.check_all)))
+        running.append(tasks.create_task(_write_when_ready(writer, ready)))
         _log.info("serving", grpc=":".join(map(str, settings.grpc_addr)))
         await stop.wait()
         _log.info("stopping")
         policies.close()
-        for watch in watches:
-            watch.cancel()
+        for task in running:
+            task.cancel()
+
+
+class _Leadership:
+    """A process's part in the election of the one that writes statuses.
+
+    Source: linkerd2 policy-controller/runtime/src/lease.rs.
+    """
+
+    def __init__(self, kube: KubeClient, settings: Settings) -> None:
+        self._kube, self._settings = kube, settings
+        self._election: Election | None = None
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process holds the lease."""
+        return self._election is not None and self._election.leader
+
+    async def run(self, won: Callable[[], None]) -> None:
+        """Takes part, for ever; calls `won` each time the lease is taken."""
+        namespace = self._settings.control_plane_namespace
+        me = os.environ.get("HOSTNAME") or socket.gethostname()
+        async with Election(
+            self._kube,
+            _LEASE,
+            namespace,
+            me,
+            metadata={
+                "labels": {
+                    "linkerd.io/control-plane-component": "destination",
+                    "linkerd.io/control-plane-ns": namespace,
+                },
+                **await self._owner(namespace),
+            },
+            on_change=lambda leads: won() if leads else None,
+        ) as self._election:
+            await asyncio.Event().wait()
+
+    async def _owner(self, namespace: str) -> dict[str, Any]:
+        """The owner of the lease, so that it goes with its Deployment; {} if there is none."""
+        name = self._settings.policy_deployment_name
+        with contextlib.suppress(LinkerdError):
+            owner = await self._kube.get_or_none(resources.DEPLOYMENTS, name, namespace)
+            if owner is not None:
+                reference = {
+                    "apiVersion": resources.DEPLOYMENTS.api_version,
+                    "kind": resources.DEPLOYMENTS.kind,
+                    "name": name,
+                    "uid": owner["metadata"]["uid"],
+                    "controller": True,
+                }
+                return {"ownerReferences": [reference]}
+        return {}
+
+
+async def _write_when_ready(writer: StatusWriter, ready: Readiness) -> None:
+    await ready.wait()
+    writer.check_all()
+    await writer.run()
 
 
 def _services(policies: Policies) -> list[Any]:
@@ -307,38 +408,64 @@ def _services(policies: Policies) -> list[Any]:
     ]
 
 
-def _watches(
-    kube: KubeClient,
-    inbound: Inbound,
-    outbound: OutboundIndex,
-    policies: Policies,
-    ready: Readiness,
-) -> list[Any]:
-    def feed(resource: resources.Resource, decode: type[Any], index: Any, label: str = "") -> Any:
-        return follow(
-            kube,
-            resource,
-            decode,
-            [(index, resource.plural)],
-            policies.changed,
-            ready,
-            resource.plural,
-            label_selector=label,
-        )
+@dataclass(frozen=True, slots=True)
+class _Feed:
+    """One watch: the kind as indices name it, and the indices that take its objects."""
+
+    kind: str
+    resource: resources.Resource
+    decode: type[Any]
+    indices: tuple[Any, ...]
+    versions: tuple[str, ...] = ()
+    label_selector: str = ""
+
+
+def _feeds(inbound: Inbound, outbound: OutboundIndex, statuses: StatusIndex) -> list[_Feed]:
+    def feed(resource: resources.Resource, decode: type[Any], *indices: Any) -> _Feed:
+        return _Feed(resource.plural, resource, decode, indices)
 
     return [
         *(feed(resource, decode, inbound) for resource, decode in _INBOUND),
-        feed(resources.PODS, objects.Pod, inbound, names.CONTROL_PLANE_NS),
-        feed(resources.SERVICES, objects.Service, outbound),
-        *(_warn_of(kube, resource) for resource in _UNSUPPORTED),
+        feed(resources.SERVERS, objects.Server, inbound, statuses),
+        feed(resources.SERVICES, objects.Service, outbound, statuses),
+        feed(resources.EGRESS_NETWORKS, route_objects.EgressNetwork, outbound, statuses),
+        feed(resources.HTTP_LOCAL_RATE_LIMIT_POLICIES, route_objects.RateLimit, statuses),
+        *(
+            _Feed(
+                f"{resource.plural}.{resource.group}",
+                resource,
+                route_objects.Route,
+                (outbound, statuses),
+                versions,
+            )
+            for resource, versions in _ROUTES
+        ),
+        _Feed(
+            "pods",
+            resources.PODS,
+            objects.Pod,
+            (inbound,),
+            label_selector=names.CONTROL_PLANE_NS,
+        ),
     ]
 
 
-async def _warn_of(kube: KubeClient, resource: resources.Resource) -> None:
-    """Says once that objects of a kind have no effect yet."""
-    try:
-        found = await kube.list(resource)
-    except LinkerdError:
-        return
-    if found:
-        _log.warn("objects have no effect yet", kind=resource.kind, count=len(found))
+async def _follow(
+    kube: KubeClient,
+    feed: _Feed,
+    changed: Callable[[set[Hashable]], None],
+    ready: Readiness,
+    served_kinds: dict[str, resources.Resource],
+) -> None:
+    resource = await served(kube, feed.resource, feed.versions)
+    served_kinds[feed.kind] = resource
+    await follow(
+        kube,
+        resource,
+        feed.decode,
+        [(index, feed.kind) for index in feed.indices],
+        changed,
+        ready,
+        feed.kind,
+        label_selector=feed.label_selector,
+    )

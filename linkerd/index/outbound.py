@@ -1,7 +1,8 @@
-"""Outbound policy: Services in; the policy for an address or a name out.
+"""Outbound policy: Services, EgressNetworks and routes in; the policy for an address or a name out.
 
-Topics are ("ip", address) and ("service", namespace, name). Routes attached to Services and
-EgressNetworks are not followed yet: `linkerd.daemons.policy` says so when there are any.
+Topics are ("ip", address), ("Service", namespace, name) and ("EgressNetwork", namespace, name)
+for an object and what is attached to it, and ("egress", namespace) for the EgressNetworks of a
+namespace. Results depend only on the objects there are.
 Source: linkerd2 policy-controller/k8s/index/src/outbound/** (decisions).
 """
 
@@ -13,12 +14,31 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from linkerd.errors import NotFound
+from linkerd.index import networks
+from linkerd.index.attachments import (
+    EGRESS_NETWORK,
+    SERVICE,
+    Lookups,
+    Parent,
+    attached,
+    new_route_stores,
+    parent_keys,
+)
 from linkerd.index.store import Store
 from linkerd.model import annotations as settings_of
 from linkerd.model.names import OPAQUE_PORTS, Mesh
 from linkerd.model.objects import Service, ServicePort
-from linkerd.model.policy import Fallback, Outbound, OutboundService, Timeouts, UndefinedPort
+from linkerd.model.outbound import (
+    Fallback,
+    Outbound,
+    OutboundEgress,
+    OutboundService,
+    UndefinedPort,
+)
+from linkerd.model.policy import Timeouts
 from linkerd.model.ports import PortSet, port_set
+from linkerd.model.route_objects import EgressNetwork
+from linkerd.model.routes import KINDS
 
 Topic = tuple[str, ...]
 T = TypeVar("T")
@@ -38,6 +58,7 @@ class OutboundSettings:
         "172.16.0.0/12",
         "192.168.0.0/16",
     )
+    global_egress_namespace: str = "linkerd-egress"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +77,41 @@ class OutboundIndex:
 
     def __init__(self, settings: OutboundSettings) -> None:
         self._settings = settings
-        self._networks = tuple(
-            ipaddress.ip_network(cidr, strict=False) for cidr in settings.cluster_networks
-        )
+        self._networks = tuple(networks.block_of(cidr) for cidr in settings.cluster_networks)
         self.services: Store[Service] = Store(ip=lambda service: service.ips)
+        self.egress_networks: Store[EgressNetwork] = Store(namespace=_namespace)
+        self.routes = new_route_stores()
+        self._stores: dict[str, Store[Any]] = {
+            "services": self.services,
+            "egressnetworks": self.egress_networks,
+            **self.routes,
+        }
+        self._areas: dict[tuple[str, str], tuple[networks.Area, ...]] = {}
+        self._lookups = Lookups(
+            lambda key: self.services.get(key) is not None,
+            lambda key: self.egress_networks.get(key) is not None,
+            lambda namespace, name, port: f"{settings.mesh.service_fqdn(namespace, name)}:{port}",
+        )
 
-    def apply(self, kind: str, item: Service) -> set[Topic]:
-        """Takes a created or changed Service; returns the topics that changed."""
-        return _topics(self.services.apply(item), item)
+    def apply(self, kind: str, item: Any) -> set[Topic]:
+        """Takes a created or changed object; returns the topics that changed."""
+        return self._changed(kind, self._stores[kind].apply(item), item)
 
-    def delete(self, kind: str, item: Service) -> set[Topic]:
-        """Takes a deleted Service; returns the topics that changed."""
-        return _topics(self.services.delete(item.metadata.key), None)
+    def delete(self, kind: str, item: Any) -> set[Topic]:
+        """Takes a deleted object; returns the topics that changed."""
+        return self._changed(kind, self._stores[kind].delete(item.metadata.key), None)
 
-    def reset(self, kind: str, items: Iterable[Service]) -> set[Topic]:
-        """Takes all Services; others are gone."""
+    def reset(self, kind: str, items: Iterable[Any]) -> set[Topic]:
+        """Takes all objects of a kind; others of that kind are gone."""
+        store = self._stores[kind]
         topics: set[Topic] = set()
         kept: set[tuple[str, str]] = set()
         for item in items:
             kept.add(item.metadata.key)
             topics |= self.apply(kind, item)
-        for key in self.services.all_keys():
+        for key in store.all_keys():
             if key not in kept:
-                topics |= _topics(self.services.delete(key), None)
+                topics |= self._changed(kind, store.delete(key), None)
         return topics
 
     def target(self, key: TargetKey) -> tuple[Outbound, set[Topic]]:
@@ -88,66 +121,145 @@ class OutboundIndex:
             NotFound: an address of the cluster that is no service's: the proxy uses the profile.
         """
         if not key.ip:
-            service = self.services.get((key.namespace, key.name))
-            topics: set[Topic] = {("service", key.namespace, key.name)}
-            return self._service(key.namespace, key.name, key.port, service), topics
-        topics = {("ip", key.ip)}
+            return self._service(key, key.namespace, key.name)
+        topics = self.lookup_topics(key)
         services = self.services.group("ip", key.ip)
         if services:
             service = services[0]
             namespace, name = service.metadata.key
-            topics.add(("service", namespace, name))
+            topics.add((SERVICE, namespace, name))
             if not any(port.port == key.port for port in service.spec.ports or ()):
                 return UndefinedPort(namespace, name, key.port), topics
-            return self._service(namespace, name, key.port, service), topics
+            value, more = self._service(key, namespace, name)
+            return value, topics | more
         address = ipaddress.ip_address(key.ip)
-        if not any(address in network for network in self._networks):
+        network = self._egress_network(address, key.caller_namespace)
+        if network is not None:
+            egress, more = self._egress(key, network)
+            return egress, topics | more
+        if not any(address in inside for inside in self._networks):
             return Fallback(key.ip, key.port), topics
         raise NotFound(f"no such service: {key.ip}:{key.port}")
 
+    def lookup_topics(self, key: TargetKey) -> set[Topic]:
+        """Returns what decides whose a target is."""
+        if not key.ip:
+            return {(SERVICE, key.namespace, key.name)}
+        return {
+            ("ip", key.ip),
+            ("egress", key.caller_namespace),
+            ("egress", self._settings.global_egress_namespace),
+        }
+
+    # parts of an answer
+
     def _service(
-        self, namespace: str, name: str, port: int, service: Service | None
-    ) -> OutboundService:
-        fqdn = self._settings.mesh.service_fqdn(namespace, name)
-        authority = f"{fqdn}:{port}"
-        if service is None:
-            protocol = "opaque" if port in self._settings.default_opaque else "detect"
-            return OutboundService(namespace, name, port, authority, protocol)
-        notes = service.metadata.annotations or {}
-        return OutboundService(
+        self, key: TargetKey, namespace: str, name: str
+    ) -> tuple[OutboundService, set[Topic]]:
+        """The policy of a service's port; there is one for services that do not exist (yet)."""
+        service = self.services.get((namespace, name))
+        notes = (service.metadata.annotations or {}) if service is not None else {}
+        parent = _parent(SERVICE, namespace, name, key, notes)
+        routes, backends = attached(self.routes, parent, self._lookups)
+        value = OutboundService(
             namespace,
             name,
-            port,
-            authority,
-            self._protocol(service, port),
+            key.port,
+            self._lookups.authority(namespace, name, key.port),
+            self._protocol(service, key.port),
             accrual=_or_none(settings_of.accrual, notes),
-            timeouts=_or_none(settings_of.timeouts, notes) or Timeouts(),
-            http_retry=_or_none(settings_of.http_retry, notes),
-            grpc_retry=_or_none(settings_of.grpc_retry, notes),
+            timeouts=parent.timeouts,
+            http_retry=parent.http_retry,
+            grpc_retry=parent.grpc_retry,
+            bias=_or_none(settings_of.bias, notes),
+            routes=routes,
         )
+        return value, {parent.key, *backends}
 
-    def _protocol(self, service: Service, port: int) -> str:
-        declared: ServicePort | None = next(
-            (each for each in service.spec.ports or () if each.port == port), None
+    def _egress(self, key: TargetKey, network: EgressNetwork) -> tuple[OutboundEgress, set[Topic]]:
+        namespace, name = network.metadata.key
+        notes = network.metadata.annotations or {}
+        parent = _parent(EGRESS_NETWORK, namespace, name, key, notes)
+        routes, backends = attached(self.routes, parent, self._lookups)
+        value = OutboundEgress(
+            namespace,
+            name,
+            key.ip,
+            key.port,
+            network.spec.traffic_policy == "Allow",
+            "opaque" if key.port in self._opaque(notes, {}) else "detect",
+            accrual=_or_none(settings_of.accrual, notes),
+            timeouts=parent.timeouts,
+            http_retry=parent.http_retry,
+            grpc_retry=parent.grpc_retry,
+            routes=routes,
         )
+        return value, {parent.key, *backends}
+
+    def _egress_network(self, address: networks.Address, namespace: str) -> EgressNetwork | None:
+        """The network of the client's namespace; only if that has none at all, a global one."""
+        group = self.egress_networks.group("namespace", namespace)
+        if not group:
+            group = self.egress_networks.group("namespace", self._settings.global_egress_namespace)
+        return networks.best(address, ((each, self._areas[each.metadata.key]) for each in group))
+
+    def _protocol(self, service: Service | None, port: int) -> str:
+        if service is None:
+            return "opaque" if port in self._settings.default_opaque else "detect"
+        ports = service.spec.ports or ()
+        declared: ServicePort | None = next((each for each in ports if each.port == port), None)
         if declared is not None and declared.app_protocol:
             return _APP_PROTOCOLS.get(declared.app_protocol.lower(), "opaque")
-        annotation = service.metadata.annotation(OPAQUE_PORTS)
-        opaque = self._settings.default_opaque
-        if annotation is not None:
-            names = {each.name: each.port for each in service.spec.ports or () if each.name}
-            opaque = port_set(annotation, names)
-        return "opaque" if port in opaque else "detect"
+        names = {each.name: each.port for each in ports if each.name}
+        return "opaque" if port in self._opaque(service.metadata.annotations, names) else "detect"
+
+    def _opaque(self, notes: dict[str, str] | None, names: dict[str, int]) -> PortSet:
+        annotation = (notes or {}).get(OPAQUE_PORTS)
+        if annotation is None:
+            return self._settings.default_opaque
+        return port_set(annotation, names)
+
+    # what a change means
+
+    def _changed(self, kind: str, before: Any, after: Any) -> set[Topic]:
+        if before == after:
+            return set()
+        if kind in KINDS:
+            return {
+                key for each in (before, after) if each is not None for key in parent_keys(each)
+            }
+        topics: set[Topic] = set()
+        for item in (before, after):
+            if item is None:
+                continue
+            key = item.metadata.key
+            if kind == "services":
+                topics |= {(SERVICE, *key), *(("ip", ip) for ip in item.ips)}
+            else:
+                topics |= {(EGRESS_NETWORK, *key), ("egress", item.metadata.namespace)}
+                if after is None:
+                    self._areas.pop(key, None)
+                else:
+                    self._areas[key] = networks.areas(after, self._networks)
+        return topics
 
 
-def _topics(before: Service | None, after: Service | None) -> set[Topic]:
-    topics: set[Topic] = set()
-    if before != after:
-        for service in (before, after):
-            if service is not None:
-                topics.add(("service", *service.metadata.key))
-                topics |= {("ip", ip) for ip in service.ips}
-    return topics
+def _parent(kind: str, namespace: str, name: str, key: TargetKey, notes: dict[str, str]) -> Parent:
+    return Parent(
+        kind,
+        namespace,
+        name,
+        key.port,
+        key.caller_namespace,
+        key.ip,
+        timeouts=_or_none(settings_of.timeouts, notes) or Timeouts(),
+        http_retry=_or_none(settings_of.http_retry, notes),
+        grpc_retry=_or_none(settings_of.grpc_retry, notes),
+    )
+
+
+def _namespace(item: Any) -> tuple[str]:
+    return (item.metadata.namespace,)
 
 
 def _or_none(parse: Callable[[Any], T], annotations: Any) -> T | None:

@@ -1,6 +1,7 @@
-"""Settings that Services carry as annotations: timeouts, retries, failure accrual.
+"""Settings that Services, EgressNetworks and routes carry as annotations.
 
-A group of settings that does not parse counts as absent, as Linkerd does for Services.
+Timeouts, retries, failure accrual and the bias of balancers. Each function parses one group; on
+Services and EgressNetworks a group that does not parse counts as absent, a route is refused.
 Source: linkerd2 policy-controller/k8s/index/src/outbound/index.rs, …/index/http.rs, grpc.rs.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from linkerd.model.policy import Accrual, Retry, Timeouts
+from linkerd.model.policy import Accrual, Bias, Retry, Timeouts
 
 _DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -18,6 +19,9 @@ _STATUS = re.compile(r"([1-5]\d\d)(?:-([1-5]\d\d))?")
 _ACCRUAL = "balancer.linkerd.io/failure-accrual"
 _ALPHA = "balancer.alpha.linkerd.io/failure-accrual"
 _TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
+_BIAS = "balancer.alpha.linkerd.io/load-biaser"
+_DURATION_MAX_S = 315_576_000_000.0
+_U32_MAX = 0xFFFFFFFF
 _FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
 
 Annotations = Mapping[str, str]
@@ -34,7 +38,18 @@ def seconds(text: str) -> float:
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is no duration such as 500ms or 3s")
-    return int(match.group(1)) * _UNIT_S[match.group(2)]
+    return bounded_s(int(match.group(1)) * _UNIT_S[match.group(2)])
+
+
+def bounded_s(duration_s: float) -> float:
+    """Returns a duration if a protobuf Duration can hold it.
+
+    Raises:
+        ValueError: it is longer.
+    """
+    if duration_s > _DURATION_MAX_S:
+        raise ValueError("a duration of more than 10000 years")
+    return duration_s
 
 
 def timeouts(annotations: Annotations) -> Timeouts:
@@ -102,11 +117,11 @@ def accrual(annotations: Annotations) -> Accrual | None:
         jitter=float(annotations.get(f"{_ACCRUAL}-consecutive-jitter-ratio", "0.5")),
         unified=mode == "unified",
         success_rate=float(annotations.get(f"{_ALPHA}-success-rate-threshold", "0.8")),
-        window_s=seconds(annotations.get(f"{_ALPHA}-window", "10s")),
-        min_requests=int(annotations.get(f"{_ALPHA}-min-requests", "5")),
+        window_s=seconds(annotations.get(f"{_ALPHA}-success-rate-window", "10s")),
+        min_requests=int(annotations.get(f"{_ALPHA}-success-rate-min-requests", "5")),
         honor_retry_after=_flag(annotations.get(f"{_ALPHA}-honor-retry-after", "false")),
     )
-    if not 0 <= found.max_failures <= 0xFFFFFFFF:
+    if not 0 <= found.max_failures <= _U32_MAX:
         raise ValueError("max-failures is out of range")
     if found.max_penalty_s <= 0 or found.min_penalty_s > found.max_penalty_s:
         raise ValueError("min-penalty exceeds max-penalty")
@@ -117,6 +132,23 @@ def accrual(annotations: Annotations) -> Accrual | None:
             raise ValueError("success-rate-threshold is not 0..1")
         if found.window_s < 0.01 or not 0 <= found.min_requests <= 1_000_000:
             raise ValueError("window is below 10ms or min-requests above 1000000")
+    return found
+
+
+def bias(annotations: Annotations) -> Bias | None:
+    """Returns how balancers penalize endpoints that fail, None for not at all.
+
+    Raises:
+        ValueError: a value does not parse or is out of range.
+    """
+    if not _flag(annotations.get("balancer.alpha.linkerd.io/penalize-failures", "false")):
+        return None
+    found = Bias(
+        seconds(annotations.get(f"{_BIAS}-penalty", "5s")),
+        seconds(annotations.get(f"{_BIAS}-max-retry-after", "300s")),
+    )
+    if found.penalty_s * 1000 > _U32_MAX:
+        raise ValueError("load-biaser-penalty is longer than 49.7 days")
     return found
 
 

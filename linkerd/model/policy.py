@@ -164,12 +164,23 @@ class Accrual:
 
 
 @dataclass(frozen=True, slots=True)
+class Bias:
+    """Added to the load of endpoints that answer with failures; seconds."""
+
+    penalty_s: float = 5.0
+    max_retry_after_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
 class Timeouts:
     """Timeouts in seconds; None for none."""
 
     request_s: float | None = None
     response_s: float | None = None
     idle_s: float | None = None
+
+
+NO_TIMEOUTS = Timeouts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,41 +191,3 @@ class Retry:
     timeout_s: float | None = None
     statuses: tuple[tuple[int, int], ...] = ()
     grpc: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class OutboundService:
-    """The policy for a service port without attached routes.
-
-    `protocol` is detect, opaque, http1 or http2; `authority` is what balancers resolve.
-    """
-
-    namespace: str
-    name: str
-    port: int
-    authority: str
-    protocol: str = "detect"
-    accrual: Accrual | None = None
-    timeouts: Timeouts = Timeouts()
-    http_retry: Retry | None = None
-    grpc_retry: Retry | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Fallback:
-    """Traffic that leaves the cluster: forward to the original address."""
-
-    ip: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class UndefinedPort:
-    """A service's address with a port that it does not declare: forbidden."""
-
-    namespace: str
-    name: str
-    port: int
-
-
-Outbound = OutboundService | Fallback | UndefinedPort

@@ -17,6 +17,7 @@ from linkerd.model.policy import (
 )
 from linkerd.translate.destination import http_method
 from linkerd.translate.net import duration, ip_network
+from linkerd.translate.routes import metadata
 
 
 def server(value: InboundServer) -> bytes:
@@ -43,21 +44,6 @@ def server(value: InboundServer) -> bytes:
             protocol.detect.timeout.CopyFrom(duration(DETECT_TIMEOUT_S))
             protocol.detect.http_routes.extend(_http_route(each) for each in value.routes)
     return message.SerializeToString()
-
-
-def metadata(reference: Reference) -> meta_pb2.Metadata:
-    """Returns the metadata that names an object or a default."""
-    if reference.default:
-        return meta_pb2.Metadata(default=reference.default)
-    return meta_pb2.Metadata(
-        resource=meta_pb2.Resource(
-            group=reference.group,
-            kind=reference.kind,
-            name=reference.name,
-            namespace=reference.namespace,
-            port=reference.port,
-        )
-    )
 
 
 def _labels(reference: Reference) -> dict[str, str]:

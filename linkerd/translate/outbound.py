@@ -1,37 +1,96 @@
 """Outbound policies → the messages of `io.linkerd.proxy.outbound`.
 
-Source: linkerd2 policy-controller/grpc/src/outbound.rs, outbound/{http,grpc,tcp}.rs.
+Source: linkerd2 policy-controller/grpc/src/outbound.rs, outbound/{http,grpc,tls,tcp}.rs.
 """
 
 from __future__ import annotations
 
-from linkerd.gen import destination_pb2, http_route_pb2, meta_pb2
+from dataclasses import dataclass
+from typing import Any
+
+from linkerd.gen import destination_pb2, grpc_route_pb2, http_route_pb2, meta_pb2, opaque_route_pb2
 from linkerd.gen import outbound_pb2 as pb
-from linkerd.model.policy import (
-    DETECT_TIMEOUT_S,
-    Accrual,
+from linkerd.model.outbound import (
     Fallback,
     Outbound,
+    OutboundEgress,
     OutboundService,
-    Retry,
-    Timeouts,
     UndefinedPort,
 )
-from linkerd.translate.destination import resource
+from linkerd.model.policy import (
+    DETECT_TIMEOUT_S,
+    POLICY_GROUP,
+    Accrual,
+    Bias,
+    Reference,
+    Retry,
+    Timeouts,
+)
+from linkerd.model.routes import (
+    Backend,
+    Failure,
+    Filter,
+    GrpcMatch,
+    HeaderChange,
+    HttpMatch,
+    Redirect,
+    Route,
+    Rule,
+)
+from linkerd.translate import routes as translate
 from linkerd.translate.net import duration, tcp_address
+from linkerd.translate.routes import metadata
 
 _QUEUE_CAPACITY = 100
 _FAILFAST_S = 3.0
 _DEFAULT_RTT_S = 0.03
 _RTT_DECAY_S = 10.0
+_PENALTY_DECAY_S = 10.0
 _RETRY_BYTES_MAX = 64 * 1024
 _RETRY_BACKOFF_S = (0.025, 0.25, 1.0)
 
+_NOT_ALLOWED = "traffic not allowed"
+_HTTP_FORBIDDEN = Failure(403, _NOT_ALLOWED)
+_GRPC_FORBIDDEN = Failure(7, _NOT_ALLOWED)
+_BACKEND_STATUS = 500
+"""What backends that are not there answer; also as gRPC code, as Linkerd's do."""
 
-def policy(value: Outbound) -> bytes:
-    """Returns the `OutboundPolicy` of a target."""
+_ANY_HTTP = HttpMatch(path=("prefix", "/"))
+_ANY_GRPC = GrpcMatch()
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """What backends and rules are made with."""
+
+    backend: pb.Backend
+    address: tuple[str, int] | None
+    bias: Bias | None
+    obey_headers: bool
+
+
+def policy(value: Outbound, *, allow_l5d_request_headers: bool = False) -> bytes:
+    """Returns the `OutboundPolicy` of a target.
+
+    Args:
+        value: The policy.
+        allow_l5d_request_headers: Whether routes obey timeouts and retries in request headers.
+    """
     if isinstance(value, OutboundService):
-        message = _service(value)
+        reference = Reference("", "core", "Service", value.name, value.namespace, value.port)
+        backend = pb.Backend(metadata=metadata(reference), queue=_queue())
+        _balance(backend, value.authority, value.bias)
+        context = _Context(backend, None, value.bias, allow_l5d_request_headers)
+        message = _parent(value, reference, context)
+    elif isinstance(value, OutboundEgress):
+        reference = Reference(
+            "", POLICY_GROUP, "EgressNetwork", value.name, value.namespace, value.port
+        )
+        address = (value.ip, value.port)
+        backend = _forward(reference, address, 1)
+        message = _parent(
+            value, reference, _Context(backend, address, None, allow_l5d_request_headers)
+        )
     elif isinstance(value, Fallback):
         message = _fallback(value)
     else:
@@ -39,89 +98,274 @@ def policy(value: Outbound) -> bytes:
     return message.SerializeToString()
 
 
-def _service(value: OutboundService) -> pb.OutboundPolicy:
-    parent = resource("core", "Service", value.name, value.namespace, value.port)
-    message = pb.OutboundPolicy(metadata=parent)
-    backend = balancer(value.authority, parent)
-    opaque = _opaque(backend)
+def _parent(
+    value: OutboundService | OutboundEgress, reference: Reference, context: _Context
+) -> pb.OutboundPolicy:
+    message = pb.OutboundPolicy(metadata=metadata(reference))
+    protocol, routes = message.protocol, value.routes
     match value.protocol:
         case "opaque":
-            message.protocol.opaque.CopyFrom(opaque)
+            _opaque(protocol.opaque, value, context, routes.tcp)
         case "http1":
-            _http(message.protocol.http1, value, backend)
+            _http(protocol.http1, value, context)
+        case "http2" if routes.grpc:
+            _grpc(protocol.grpc, value, context)
         case "http2":
-            _http(message.protocol.http2, value, backend)
+            _http(protocol.http2, value, context)
+        case _ if routes.grpc:
+            _grpc(protocol.grpc, value, context)
+        case _ if routes.tls and not routes.http:
+            _tls(protocol.tls, value, context)
+        case _ if routes.tcp and not routes.http:
+            _opaque(protocol.opaque, value, context, routes.tcp)
         case _:
-            detect = message.protocol.detect
+            detect = protocol.detect
             detect.timeout.CopyFrom(duration(DETECT_TIMEOUT_S))
-            detect.opaque.CopyFrom(opaque)
-            _http(detect.http1, value, backend)
-            _http(detect.http2, value, backend)
+            _opaque(detect.opaque, value, context, ())
+            _http(detect.http1, value, context)
+            detect.http2.routes.extend(detect.http1.routes)
+            if value.accrual is not None:
+                detect.http2.failure_accrual.CopyFrom(detect.http1.failure_accrual)
     return message
 
 
-def balancer(authority: str, metadata: meta_pb2.Metadata) -> pb.Backend:
-    """Returns the backend that balances over a service's endpoints."""
-    message = pb.Backend(metadata=metadata, queue=_queue())
-    message.balancer.discovery.dst.path = authority
-    message.balancer.peak_ewma.default_rtt.CopyFrom(duration(_DEFAULT_RTT_S))
-    message.balancer.peak_ewma.decay.CopyFrom(duration(_RTT_DECAY_S))
+def _default_name(value: OutboundService | OutboundEgress, kind: str, service: str) -> str:
+    if isinstance(value, OutboundService):
+        return service
+    return f"{kind}-egress-{'allow' if value.allow else 'deny'}"
+
+
+def _denied(value: OutboundService | OutboundEgress) -> bool:
+    return isinstance(value, OutboundEgress) and not value.allow
+
+
+# HTTP and gRPC
+
+
+def _http(protocol: Any, value: OutboundService | OutboundEgress, context: _Context) -> None:
+    for route in value.routes.http:
+        _http_route(protocol.routes.add(), route, context)
+    if not value.routes.http or isinstance(value, OutboundEgress):
+        rule = Rule(
+            (_ANY_HTTP,),
+            (_HTTP_FORBIDDEN,) if _denied(value) else (),
+            timeouts=value.timeouts,
+            retry=value.http_retry,
+        )
+        default = Route(Reference(default=_default_name(value, "http", "http")), (), (rule,))
+        _http_route(protocol.routes.add(), default, context)
+    if value.accrual is not None:
+        protocol.failure_accrual.CopyFrom(_accrual(value.accrual))
+
+
+def _grpc(protocol: Any, value: OutboundService | OutboundEgress, context: _Context) -> None:
+    for route in value.routes.grpc:
+        _grpc_route(protocol.routes.add(), route, context)
+    if isinstance(value, OutboundEgress):
+        rule = Rule(
+            (_ANY_GRPC,),
+            (_GRPC_FORBIDDEN,) if _denied(value) else (),
+            timeouts=value.timeouts,
+            retry=value.grpc_retry,
+        )
+        default = Route(Reference(default=_default_name(value, "grpc", "")), (), (rule,))
+        _grpc_route(protocol.routes.add(), default, context)
+    if value.accrual is not None:
+        protocol.failure_accrual.CopyFrom(_accrual(value.accrual))
+
+
+def _http_route(message: pb.HttpRoute, route: Route, context: _Context) -> None:
+    message.metadata.CopyFrom(metadata(route.reference))
+    message.hosts.extend(translate.host_match(host) for host in route.hosts)
+    for rule in route.rules:
+        made = message.rules.add()
+        made.matches.extend(
+            translate.http_match(each) for each in rule.matches if isinstance(each, HttpMatch)
+        )
+        made.filters.extend(_http_filter(each) for each in rule.filters)
+        _rule(made, rule, context, not route.reference.default, _http_filter)
+        if rule.retry is not None:
+            _http_retry(made.retry, rule.retry)
+
+
+def _grpc_route(message: pb.GrpcRoute, route: Route, context: _Context) -> None:
+    message.metadata.CopyFrom(metadata(route.reference))
+    message.hosts.extend(translate.host_match(host) for host in route.hosts)
+    for rule in route.rules:
+        made = message.rules.add()
+        made.matches.extend(
+            translate.grpc_match(each) for each in rule.matches if isinstance(each, GrpcMatch)
+        )
+        made.filters.extend(_grpc_filter(each) for each in rule.filters)
+        _rule(made, rule, context, not route.reference.default, _grpc_filter)
+        if rule.retry is not None:
+            _grpc_retry(made.retry, rule.retry)
+
+
+def _rule(message: Any, rule: Rule, context: _Context, explicit: bool, make_filter: Any) -> None:
+    _backends(message.backends, rule, context, make_filter, context.bias)
+    _timeouts(message, rule.timeouts)
+    message.allow_l5d_request_headers = explicit and context.obey_headers
+
+
+def _http_filter(value: Filter) -> pb.HttpRoute.Filter:
+    match value:
+        case HeaderChange(response=True):
+            return pb.HttpRoute.Filter(response_header_modifier=translate.response_change(value))
+        case HeaderChange():
+            return pb.HttpRoute.Filter(request_header_modifier=translate.request_change(value))
+        case Redirect():
+            return pb.HttpRoute.Filter(redirect=translate.redirect(value))
+    return pb.HttpRoute.Filter(
+        failure_injector=http_route_pb2.HttpFailureInjector(
+            status=value.status, message=value.message
+        )
+    )
+
+
+def _grpc_filter(value: Filter) -> pb.GrpcRoute.Filter:
+    if isinstance(value, Failure):
+        failure = grpc_route_pb2.GrpcFailureInjector(code=value.status, message=value.message)
+        return pb.GrpcRoute.Filter(failure_injector=failure)
+    if isinstance(value, HeaderChange) and not value.response:
+        return pb.GrpcRoute.Filter(request_header_modifier=translate.request_change(value))
+    raise AssertionError("gRPC routes only change request headers: see model.routes.only_requests")
+
+
+# TLS and opaque
+
+
+def _tls(protocol: Any, value: OutboundService | OutboundEgress, context: _Context) -> None:
+    for route in value.routes.tls:
+        made = protocol.routes.add(metadata=metadata(route.reference))
+        made.snis.extend(translate.sni_match(host) for host in route.hosts)
+        for rule in route.rules:
+            _backends(made.rules.add().backends, rule, context, _tls_filter, None)
+    if isinstance(value, OutboundEgress):
+        name = _default_name(value, "tls", "")
+        rule = protocol.routes.add(metadata=metadata(Reference(default=name))).rules.add()
+        _backends(rule.backends, Rule(), context, _tls_filter, None)
+        if not value.allow:
+            rule.filters.add().forbidden.SetInParent()
+
+
+def _opaque(
+    protocol: pb.ProxyProtocol.Opaque,
+    value: OutboundService | OutboundEgress,
+    context: _Context,
+    routes: tuple[Route, ...],
+) -> None:
+    for route in routes:
+        made = protocol.routes.add(metadata=metadata(route.reference))
+        for rule in route.rules:
+            _backends(made.rules.add().backends, rule, context, _opaque_filter, None)
+    if not routes:
+        name = _default_name(value, "tcp", "opaq")
+        default = protocol.routes.add(metadata=metadata(Reference(default=name))).rules.add()
+        _backends(default.backends, Rule(), context, _opaque_filter, None)
+        if _denied(value):
+            default.filters.add().forbidden.SetInParent()
+
+
+def _opaque_filter(value: Filter) -> pb.OpaqueRoute.Filter:
+    return pb.OpaqueRoute.Filter(invalid=_refusal(value))
+
+
+def _tls_filter(value: Filter) -> pb.TlsRoute.Filter:
+    return pb.TlsRoute.Filter(invalid=_refusal(value))
+
+
+def _refusal(value: Filter) -> opaque_route_pb2.Invalid:
+    return opaque_route_pb2.Invalid(message=value.message if isinstance(value, Failure) else "")
+
+
+# backends
+
+
+def _backends(
+    message: Any, rule: Rule, context: _Context, make_filter: Any, bias: Bias | None
+) -> None:
+    if not rule.backends:
+        message.first_available.backends.add().backend.CopyFrom(context.backend)
+        return
+    for backend in rule.backends:
+        weighted = message.random_available.backends.add(weight=backend.weight)
+        weighted.backend.backend.CopyFrom(_backend(backend, context, bias))
+        made = list(backend.filters)
+        if backend.error:
+            made = [Failure(_BACKEND_STATUS, backend.error)]
+        weighted.backend.filters.extend(make_filter(each) for each in made)
+
+
+def _backend(value: Backend, context: _Context, bias: Bias | None) -> pb.Backend:
+    if value.forward and context.address is not None:
+        return _forward(value.reference, context.address, value.weight)
+    message = pb.Backend(metadata=metadata(value.reference), queue=_queue())
+    if value.authority:
+        _balance(message, value.authority, bias)
     return message
+
+
+def _forward(reference: Reference, address: tuple[str, int], weight: int) -> pb.Backend:
+    message = pb.Backend(metadata=metadata(reference), queue=_queue())
+    message.forward.CopyFrom(
+        destination_pb2.WeightedAddr(addr=tcp_address(*address), weight=weight)
+    )
+    return message
+
+
+def _balance(message: pb.Backend, authority: str, bias: Bias | None) -> None:
+    balancer = message.balancer
+    balancer.discovery.dst.path = authority
+    load: Any = balancer.peak_ewma if bias is None else balancer.penalty_peak_ewma
+    load.default_rtt.CopyFrom(duration(_DEFAULT_RTT_S))
+    load.decay.CopyFrom(duration(_RTT_DECAY_S))
+    if bias is not None:
+        load.penalty.CopyFrom(duration(bias.penalty_s))
+        load.max_retry_after.CopyFrom(duration(bias.max_retry_after_s))
+        load.penalty_decay.CopyFrom(duration(_PENALTY_DECAY_S))
 
 
 def _queue() -> pb.Queue:
     return pb.Queue(capacity=_QUEUE_CAPACITY, failfast_timeout=duration(_FAILFAST_S))
 
 
-def _http(
-    protocol: pb.ProxyProtocol.Http1 | pb.ProxyProtocol.Http2,
-    value: OutboundService,
-    backend: pb.Backend,
-) -> None:
-    route = pb.HttpRoute(metadata=meta_pb2.Metadata(default="http"))
-    rule = route.rules.add()
-    rule.matches.add().path.prefix = "/"
-    rule.backends.first_available.backends.add().backend.CopyFrom(backend)
-    _timeouts(rule, value.timeouts)
-    if value.http_retry is not None:
-        rule.retry.CopyFrom(_http_retry(value.http_retry))
-    protocol.routes.append(route)
-    if value.accrual is not None:
-        protocol.failure_accrual.CopyFrom(_accrual(value.accrual))
+# settings
 
 
-def _opaque(backend: pb.Backend) -> pb.ProxyProtocol.Opaque:
-    route = pb.OpaqueRoute(metadata=meta_pb2.Metadata(default="opaq"))
-    rule = route.rules.add()
-    rule.backends.first_available.backends.add().backend.CopyFrom(backend)
-    return pb.ProxyProtocol.Opaque(routes=[route])
+def _timeouts(message: Any, timeouts: Timeouts) -> None:
+    """Fills both the present and the former field; the present one is there even if empty."""
+    message.timeouts.SetInParent()
+    if timeouts.request_s is not None:
+        message.timeouts.request.CopyFrom(duration(timeouts.request_s))
+        message.requestTimeout.CopyFrom(duration(timeouts.request_s))
+    if timeouts.response_s is not None:
+        message.timeouts.response.CopyFrom(duration(timeouts.response_s))
+    if timeouts.idle_s is not None:
+        message.timeouts.idle.CopyFrom(duration(timeouts.idle_s))
 
 
-def _timeouts(rule: pb.HttpRoute.Rule, timeouts: Timeouts) -> None:
-    message = http_route_pb2.Timeouts()
-    if timeouts.request_s:
-        message.request.CopyFrom(duration(timeouts.request_s))
-        rule.requestTimeout.CopyFrom(duration(timeouts.request_s))
-    if timeouts.response_s:
-        message.response.CopyFrom(duration(timeouts.response_s))
-    if timeouts.idle_s:
-        message.idle.CopyFrom(duration(timeouts.idle_s))
-    if message.ByteSize():
-        rule.timeouts.CopyFrom(message)
-
-
-def _http_retry(retry: Retry) -> pb.HttpRoute.Retry:
-    message = pb.HttpRoute.Retry(
-        max_retries=retry.limit,
-        max_request_bytes=_RETRY_BYTES_MAX,
-        backoff=_backoff(*_RETRY_BACKOFF_S),
-    )
-    message.conditions.SetInParent()
+def _http_retry(message: pb.HttpRoute.Retry, retry: Retry) -> None:
+    _retry(message, retry)
     for low, high in retry.statuses:
         message.conditions.status_ranges.add(start=low, end=high)
+
+
+def _grpc_retry(message: pb.GrpcRoute.Retry, retry: Retry) -> None:
+    _retry(message, retry)
+    for name in retry.grpc:
+        # The wire's name of one of them is misspelt.
+        field = "deadine_exceeded" if name == "deadline-exceeded" else name.replace("-", "_")
+        setattr(message.conditions, field, True)
+
+
+def _retry(message: Any, retry: Retry) -> None:
+    message.max_retries = retry.limit
+    message.max_request_bytes = _RETRY_BYTES_MAX
+    message.backoff.CopyFrom(_backoff(*_RETRY_BACKOFF_S))
+    message.conditions.SetInParent()
     if retry.timeout_s:
         message.timeout.CopyFrom(duration(retry.timeout_s))
-    return message
 
 
 def _backoff(min_s: float, max_s: float, jitter: float) -> pb.ExponentialBackoff:
@@ -147,18 +391,17 @@ def _accrual(accrual: Accrual) -> pb.FailureAccrual:
     return message
 
 
+# targets without a parent
+
+
 def _fallback(value: Fallback) -> pb.OutboundPolicy:
     name = meta_pb2.Metadata(default="egress-fallback")
-    backend = pb.Backend(metadata=name, queue=_queue())
-    backend.forward.CopyFrom(
-        destination_pb2.WeightedAddr(addr=tcp_address(value.ip, value.port), weight=1)
-    )
+    backend = _forward(Reference(default="egress-fallback"), (value.ip, value.port), 1)
     message = pb.OutboundPolicy(metadata=name)
     detect = message.protocol.detect
     detect.timeout.CopyFrom(duration(DETECT_TIMEOUT_S))
-    opaque = pb.OpaqueRoute(metadata=name)
+    opaque = detect.opaque.routes.add(metadata=name)
     opaque.rules.add().backends.first_available.backends.add().backend.CopyFrom(backend)
-    detect.opaque.routes.append(opaque)
     http = pb.HttpRoute(metadata=name)
     rule = http.rules.add()
     rule.matches.add().SetInParent()
@@ -169,11 +412,10 @@ def _fallback(value: Fallback) -> pb.OutboundPolicy:
 
 
 def _undefined_port(value: UndefinedPort) -> pb.OutboundPolicy:
-    parent = resource("core", "Service", value.name, value.namespace, value.port)
-    message = pb.OutboundPolicy(metadata=parent)
-    route = pb.OpaqueRoute(metadata=meta_pb2.Metadata(default="undefined-port"))
+    reference = Reference("", "core", "Service", value.name, value.namespace, value.port)
+    message = pb.OutboundPolicy(metadata=metadata(reference))
+    route = message.protocol.opaque.routes.add(metadata=meta_pb2.Metadata(default="undefined-port"))
     rule = route.rules.add()
     rule.backends.empty.SetInParent()
     rule.filters.add().forbidden.SetInParent()
-    message.protocol.opaque.routes.append(route)
     return message

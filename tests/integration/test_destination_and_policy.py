@@ -37,11 +37,15 @@ from linkerd.kube.config import load
 from linkerd.kube.resources import (
     CUSTOM_RESOURCE_DEFINITIONS,
     ENDPOINT_SLICES,
+    HTTP_ROUTES,
+    LEASES,
     NAMESPACES,
     PODS,
+    POLICY_HTTP_ROUTES,
     SERVERS,
     SERVICE_ACCOUNTS,
     SERVICES,
+    Resource,
 )
 from linkerd.translate.net import ip_text, tcp_address
 
@@ -235,10 +239,11 @@ async def prepare(bed: Bed) -> KubeClient:
         return kube
 
     kube: KubeClient = await eventually(connect)
-    for document in yaml.load_all(render_crds(), Loader=yaml.CSafeLoader):
+    for document in yaml.load_all(render_crds({"installGatewayAPI": True}), Loader=yaml.CSafeLoader):
         if document:
             await kube.create(CUSTOM_RESOURCE_DEFINITIONS, document)
-    await kube.create(NAMESPACES, {"metadata": {"name": NS}})
+    for name in (NS, "linkerd"):
+        await kube.create(NAMESPACES, {"metadata": {"name": name}})
     await kube.create(SERVICE_ACCOUNTS, {"metadata": {"name": "web", "namespace": NS}})
     await kube.create(SERVICES, SERVICE)
     await add_pod(kube, "web-1", "10.244.0.5")
@@ -344,6 +349,56 @@ async def test_policy_answers_and_pushes(bed: Bed) -> None:
                 inbound.WatchPort(inbound_pb2.PortSpec(workload="emojivoto:nope", port=8080))
             )
         assert grpc.StatusCode.NOT_FOUND == refused.value.code()
+
+
+def a_route(resource: Resource, name: str, parent: dict[str, Any], **rule: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
+        "metadata": {"name": name, "namespace": NS},
+        "spec": {"parentRefs": [parent], "rules": [rule]},
+    }
+
+
+async def test_routes_are_accepted_then_served(bed: Bed) -> None:
+    kube = await prepare(bed)
+    async with kube, grpc.aio.insecure_channel(f"127.0.0.1:{bed.ports['policy']}") as channel:
+        outbound = outbound_pb2_grpc.OutboundPoliciesStub(channel)
+        target = outbound_pb2.TrafficSpec(
+            source_workload="emojivoto:web-1", addr=tcp_address("10.96.7.7", 80)
+        )
+        watch = outbound.Watch(target)
+        assert "http" == (await read(watch)).protocol.detect.http1.routes[0].metadata.default
+
+        parent = {"kind": "Service", "group": "core", "name": "web-svc", "port": 80}
+        backends = [{"name": "web-svc", "port": 80, "weight": 9}, {"name": "web-v2", "port": 80}]
+        for resource, name in ((HTTP_ROUTES, "split"), (POLICY_HTTP_ROUTES, "own")):
+            await kube.create(resource, a_route(resource, name, parent, backendRefs=backends))
+            while name not in (
+                route.metadata.resource.name
+                for route in (await read(watch)).protocol.detect.http1.routes
+            ):
+                pass
+            stored = await kube.get(resource, name, NS)
+            (status,) = stored["status"]["parents"]
+            assert "linkerd.io/policy-controller" == status["controllerName"]
+            assert [("Accepted", "True"), ("ResolvedRefs", "False")] == [
+                (each["type"], each["status"]) for each in status["conditions"]
+            ]
+        policy = await outbound.Get(target)
+        first, second = (
+            policy.protocol.detect.http1.routes[0].rules[0].backends.random_available.backends
+        )
+        assert (9, AUTHORITY) == (first.weight, first.backend.backend.balancer.discovery.dst.path)
+        assert 500 == second.backend.filters[0].failure_injector.status
+        lease = await kube.get(LEASES, "policy-controller-write", "linkerd")
+        assert lease["spec"]["holderIdentity"]
+
+        await kube.delete(HTTP_ROUTES, "split", NS)
+        assert ["own"] == [
+            route.metadata.resource.name
+            for route in (await read(watch)).protocol.detect.http1.routes
+        ]
 
 
 async def test_a_killed_api_server_leaves_no_stale_answers(bed: Bed) -> None:

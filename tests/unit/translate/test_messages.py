@@ -9,19 +9,17 @@ from linkerd.gen import destination_pb2, inbound_pb2, outbound_pb2
 from linkerd.index.outbound import OutboundIndex, OutboundSettings, TargetKey
 from linkerd.model import objects
 from linkerd.model.endpoints import Endpoint, Match, Profile, ResponseClass, Route, Rules
+from linkerd.model.outbound import Fallback, OutboundService, UndefinedPort
 from linkerd.model.policy import (
     Accrual,
     Authorization,
     Block,
     Clients,
-    Fallback,
     InboundRoute,
     InboundServer,
-    OutboundService,
     Reference,
     Retry,
     Timeouts,
-    UndefinedPort,
 )
 from linkerd.model.ports import port_set
 from linkerd.translate import destination, inbound, outbound
