@@ -17,7 +17,16 @@ ROOT = Path(__file__).resolve().parent.parent
 def main() -> int:
     """Runs the steps in order; the first that fails shows its output and ends the build."""
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    install = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "-e", "."]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--no-build-isolation",
+        "-e",
+        ".",
+    ]
     steps = [
         ("dashboard: packages", ["npm", "ci", "--no-progress"], ROOT / "web"),
         ("dashboard: bundle", ["npm", "run", "build"], ROOT / "web"),
