@@ -45,7 +45,19 @@ class Mesh:
 
     def linkerd(self, *words: str, stdin: str = "", check: bool = True) -> str:
         """Runs the command; returns what it printed to stdout."""
-        done = subprocess.run(
+        done = self._run(words, stdin)
+        if check and done.returncode:
+            raise AssertionError(f"linkerd {' '.join(words)}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def refused(self, *words: str, stdin: str = "") -> str:
+        """Runs a command that must fail; returns what it printed to stderr."""
+        done = self._run(words, stdin)
+        assert done.returncode, f"linkerd {' '.join(words)} succeeded: {done.stdout}"
+        return done.stderr
+
+    def _run(self, words: Iterable[str], stdin: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [str(LINKERD), *words],
             input=stdin,
             env=self.environment,
@@ -54,9 +66,6 @@ class Mesh:
             timeout=180,
             check=False,
         )
-        if check and done.returncode:
-            raise AssertionError(f"linkerd {' '.join(words)}: {done.stdout}{done.stderr}")
-        return done.stdout
 
     def start(self) -> None:
         """Starts the cluster, with the images of `programs.py`."""
