@@ -23,7 +23,7 @@ from linkerd.daemons._statuses import StatusWriter
 from linkerd.daemons.feeding import follow, served
 from linkerd.errors import LinkerdError, NotFound, SettingsError, WireError
 from linkerd.gen import inbound_pb2, outbound_pb2
-from linkerd.index.inbound import Inbound, InboundSettings, PortKey
+from linkerd.index.inbound import Inbound, InboundSettings, PortKey, workload_topic
 from linkerd.index.outbound import OutboundIndex, OutboundSettings, TargetKey
 from linkerd.index.status import StatusIndex
 from linkerd.kube import admission, resources
@@ -32,8 +32,10 @@ from linkerd.kube.client import KubeClient
 from linkerd.kube.leases import Election
 from linkerd.model import names, objects, route_objects
 from linkerd.model.admission import refusal
+from linkerd.model.external import ExternalWorkload
+from linkerd.model.inbound import InboundServer
 from linkerd.model.outbound import Outbound
-from linkerd.model.policy import DEFAULT_POLICIES, GATEWAY_GROUP, InboundServer, is_network
+from linkerd.model.policy import DEFAULT_POLICIES, GATEWAY_GROUP, is_network
 from linkerd.model.ports import port_set, required_port
 from linkerd.serve import admin, rpc
 from linkerd.serve.board import Board, Topic
@@ -60,6 +62,7 @@ _ROUTES = (
 )
 """Kinds of routes, with the versions that can be read, best first."""
 
+_INBOUND_ROUTES = (resources.POLICY_HTTP_ROUTES, resources.HTTP_ROUTES, resources.GRPC_ROUTES)
 _LEASE = "policy-controller-write"
 _DEFAULT_NETWORKS = "10.0.0.0/8,100.64.0.0/10,172.16.0.0/12,192.168.0.0/16"
 
@@ -203,7 +206,7 @@ class Policies:
         try:
             value, topics = self._inbound.server(key)
         except LinkerdError as error:
-            return error, {("pod", key.workload.namespace, key.workload.pod)}
+            return error, {workload_topic(key.workload)}
         return value, set(topics)
 
     def _target(self, key: TargetKey) -> tuple[Outbound | LinkerdError, set[Topic]]:
@@ -429,13 +432,16 @@ def _feeds(inbound: Inbound, outbound: OutboundIndex, statuses: StatusIndex) -> 
         feed(resources.SERVERS, objects.Server, inbound, statuses),
         feed(resources.SERVICES, objects.Service, outbound, statuses),
         feed(resources.EGRESS_NETWORKS, route_objects.EgressNetwork, outbound, statuses),
-        feed(resources.HTTP_LOCAL_RATE_LIMIT_POLICIES, route_objects.RateLimit, statuses),
+        feed(resources.HTTP_LOCAL_RATE_LIMIT_POLICIES, route_objects.RateLimit, inbound, statuses),
+        feed(resources.EXTERNAL_WORKLOADS, ExternalWorkload, inbound),
         *(
             _Feed(
                 f"{resource.plural}.{resource.group}",
                 resource,
                 route_objects.Route,
-                (outbound, statuses),
+                (inbound, outbound, statuses)
+                if resource in _INBOUND_ROUTES
+                else (outbound, statuses),
                 versions,
             )
             for resource, versions in _ROUTES

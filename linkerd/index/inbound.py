@@ -1,19 +1,34 @@
-"""Inbound policy: pods, Servers and authorizations in; the policy of each pod's port out.
+"""Inbound policy: workloads, Servers, routes and authorizations in; the policy of a port out.
 
-Topics are ("inbound", namespace) for all that a namespace's policies say and
-("pod", namespace, name). Results depend only on the objects there are.
+Topics are ("inbound", namespace) for all that a namespace's policies say, ("pod", namespace, name)
+and ("externalworkload", namespace, name). Results depend only on the objects there are.
 Source: linkerd2 policy-controller/k8s/index/src/inbound/** (decisions).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from linkerd.errors import NotFound
+from linkerd.index.attachments import SERVER, is_accepted, parent_key, parent_keys
+from linkerd.index.status import by_age
+from linkerd.index.status import is_accepted as is_policy_accepted
 from linkerd.index.store import Store
-from linkerd.index.workloads import named_ports, selects
+from linkerd.index.workloads import named_ports, selects, selects_external
+from linkerd.model import route_objects as routes_of
+from linkerd.model import routes as values
+from linkerd.model.external import ExternalWorkload
+from linkerd.model.inbound import (
+    DEFAULT_GRPC_ROUTE,
+    DEFAULT_HTTP_ROUTE,
+    InboundRoute,
+    InboundServer,
+    LimitOverride,
+    RateLimit,
+    probe_route,
+)
 from linkerd.model.names import (
     DEFAULT_INBOUND_POLICY,
     OPAQUE_PORTS,
@@ -39,8 +54,6 @@ from linkerd.model.policy import (
     Authorization,
     Block,
     Clients,
-    InboundRoute,
-    InboundServer,
     Reference,
     authenticated,
     clients_of,
@@ -50,6 +63,9 @@ from linkerd.model.policy import (
 from linkerd.model.ports import port_set
 
 Topic = tuple[str, ...]
+Workload = Pod | ExternalWorkload
+
+_ROUTES = tuple(name for name, (_, kind) in values.KINDS.items() if kind[:4] in ("HTTP", "GRPC"))
 
 _EVERYWHERE = tuple(Block(cidr) for cidr in ALL_NETWORKS)
 
@@ -90,6 +106,11 @@ class Inbound:
         )
         self.mesh_tls: Store[MeshTLSAuthentication] = Store()
         self.networks: Store[NetworkAuthentication] = Store()
+        self.external_workloads: Store[ExternalWorkload] = Store()
+        self.rate_limits: Store[routes_of.RateLimit] = Store(namespace=_namespace)
+        self.routes: dict[str, Store[routes_of.Route]] = {
+            kind: Store(parent=parent_keys) for kind in _ROUTES
+        }
         self._stores: dict[str, Store[Any]] = {
             "pods": self.pods,
             "servers": self.servers,
@@ -97,6 +118,9 @@ class Inbound:
             "authorizationpolicies": self.policies,
             "meshtlsauthentications": self.mesh_tls,
             "networkauthentications": self.networks,
+            "externalworkloads": self.external_workloads,
+            "httplocalratelimitpolicies": self.rate_limits,
+            **self.routes,
         }
 
     def apply(self, kind: str, item: Any) -> set[Topic]:
@@ -129,64 +153,143 @@ class Inbound:
         Raises:
             NotFound: the workload is not known.
         """
-        name = key.workload
-        topics: set[Topic] = {("pod", name.namespace, name.pod), ("inbound", name.namespace)}
-        pod = self.pods.get((name.namespace, name.pod)) if name.pod else None
-        if pod is None:
-            raise NotFound(f"unknown server: no meshed pod {name.namespace}/{name.pod}")
-        server = self._server_of(pod, key.port)
+        workload = self._workload(key.workload)
+        topics: set[Topic] = {workload_topic(key.workload), ("inbound", key.workload.namespace)}
+        server = self._server_of(workload, key.port)
         if server is None:
-            return self._default(pod, key.port), topics
-        name_of = server.metadata.name
-        reference = Reference("", POLICY_GROUP, "server", name_of)
+            return self._default(workload, key.port), topics
         authorizations = [
             *self._server_authorizations(server),
-            *self._policy_authorizations(server),
+            *self._policy_authorizations(server.metadata.namespace, lambda p: _targets(p, server)),
         ]
         access = server.spec.access_policy
         if access in DEFAULT_POLICIES:
             authorizations += default_authorizations(access, self._settings.cluster_networks)
-        protocol = server.spec.proxy_protocol
+        http = self._routes(server, "HTTPRoute", values.inbound_http)
+        grpc = self._routes(server, "GRPCRoute", values.inbound_grpc)
         return (
             InboundServer(
-                reference, protocol, tuple(sorted(authorizations)), self._routes(pod, key.port)
+                Reference("", POLICY_GROUP, "server", server.metadata.name),
+                server.spec.proxy_protocol,
+                tuple(sorted(authorizations)),
+                http or self._default_routes(workload, key.port),
+                grpc or (DEFAULT_GRPC_ROUTE,),
+                self._rate_limit(server),
             ),
             topics,
         )
 
     # parts of an answer
 
-    def _server_of(self, pod: Pod, port: int) -> Server | None:
-        """The first Server, by age then name, that is about the port."""
-        servers = self.servers.group("namespace", pod.metadata.namespace)
-        servers.sort(key=lambda s: (s.metadata.creation_timestamp or "", s.metadata.name))
-        return next((server for server in servers if selects(server, pod, port)), None)
+    def _workload(self, name: WorkloadName) -> Workload:
+        found: Workload | None = None
+        if name.pod:
+            found = self.pods.get((name.namespace, name.pod))
+        elif name.external_workload:
+            found = self.external_workloads.get((name.namespace, name.external_workload))
+        if found is None:
+            kind, own = ("pod", name.pod) if name.pod else ("workload", name.external_workload)
+            raise NotFound(f"unknown server: no meshed {kind} {name.namespace}/{own}")
+        return found
 
-    def _default(self, pod: Pod, port: int) -> InboundServer:
-        names = named_ports(pod)
-        policy = pod.metadata.annotation(DEFAULT_INBOUND_POLICY) or ""
+    def _server_of(self, workload: Workload, port: int) -> Server | None:
+        """The first Server, by age then name, that is about the port."""
+        servers = self.servers.group("namespace", workload.metadata.namespace)
+        servers.sort(key=lambda s: (s.metadata.creation_timestamp or "", s.metadata.name))
+        return next((server for server in servers if _selects(server, workload, port)), None)
+
+    def _default(self, workload: Workload, port: int) -> InboundServer:
+        names, meta = _names(workload), workload.metadata
+        policy = meta.annotation(DEFAULT_INBOUND_POLICY) or ""
         if policy not in DEFAULT_POLICIES:
             policy = self._settings.default_policy
-        if port in port_set(pod.metadata.annotation(REQUIRE_IDENTITY_PORTS) or "", names):
+        if port in port_set(meta.annotation(REQUIRE_IDENTITY_PORTS) or "", names):
             policy = authenticated(policy)
-        opaque = port in port_set(pod.metadata.annotation(OPAQUE_PORTS) or "", names)
+        opaque = port in port_set(meta.annotation(OPAQUE_PORTS) or "", names)
         return InboundServer(
             Reference(default=policy),
             "opaque" if opaque else "unknown",
             default_authorizations(policy, self._settings.cluster_networks),
-            self._routes(pod, port),
+            self._default_routes(workload, port),
+            (DEFAULT_GRPC_ROUTE,),
         )
 
-    def _routes(self, pod: Pod, port: int) -> tuple[InboundRoute, ...]:
+    def _default_routes(self, workload: Workload, port: int) -> tuple[InboundRoute, ...]:
         """The default route, and one for the probes that the kubelet sends to this port."""
-        default = InboundRoute(Reference(default="default"))
-        paths = _probe_paths(pod, port)
+        paths = _probe_paths(workload, port) if isinstance(workload, Pod) else ()
         networks = tuple(Block(cidr) for cidr in self._settings.probe_networks)
         if not paths or not networks:
-            return (default,)
-        reference = Reference(default="probe")
-        probe = Authorization(reference, networks, ANYBODY)
-        return default, InboundRoute(reference, (probe,), paths)
+            return (DEFAULT_HTTP_ROUTE,)
+        return DEFAULT_HTTP_ROUTE, probe_route(paths, networks)
+
+    def _routes(
+        self,
+        server: Server,
+        kind: str,
+        rules: Callable[[routes_of.Route], tuple[values.Rule, ...]],
+    ) -> tuple[InboundRoute, ...]:
+        """The routes of one kind that are attached to a Server and accepted, in order."""
+        key = (SERVER, *server.metadata.key)
+        found: list[tuple[tuple[Any, ...], InboundRoute]] = []
+        for name, store in self.routes.items():
+            group, route_kind = values.KINDS[name]
+            if route_kind != kind:
+                continue
+            for route in store.group("parent", key):
+                if not _attaches(route, key):
+                    continue
+                try:
+                    made = rules(route)
+                except ValueError:
+                    continue  # it cannot be told to proxies, and half of it must not be
+                own = route.metadata
+                authorizations = self._policy_authorizations(
+                    own.namespace,
+                    lambda policy, group=group, name=own.name: _targets_route(  # type: ignore[misc]
+                        policy, group, kind, name
+                    ),
+                )
+                value = InboundRoute(
+                    Reference("", group, kind, own.name),
+                    route.spec.hostnames or (),
+                    made,
+                    tuple(sorted(authorizations)),
+                )
+                created = own.creation_timestamp
+                found.append(((created is None, created or "", group, kind, own.name), value))
+        return tuple(value for _, value in sorted(found, key=lambda pair: pair[0]))
+
+    def _rate_limit(self, server: Server) -> RateLimit | None:
+        """The one rate limit of a Server that was accepted."""
+        namespace = server.metadata.namespace
+        chosen = [
+            each
+            for each in self.rate_limits.group("namespace", namespace)
+            if _is(each.spec.target_ref, POLICY_GROUP, "Server")
+            and each.spec.target_ref.name == server.metadata.name
+            and is_policy_accepted(each)
+        ]
+        if not chosen:
+            return None
+        item = min(chosen, key=by_age)
+        spec = item.spec
+        overrides = tuple(
+            LimitOverride(
+                each.requests_per_second,
+                tuple(
+                    self._settings.mesh.identity(ref.namespace or namespace, ref.name)
+                    for ref in each.client_refs or ()
+                    if _is(ref, "", "ServiceAccount")
+                ),
+            )
+            for each in spec.overrides or ()
+        )
+        return RateLimit(
+            Reference("", POLICY_GROUP, "HTTPLocalRateLimitPolicy", item.metadata.name),
+            spec.total.requests_per_second if spec.total is not None else None,
+            spec.identity.requests_per_second if spec.identity is not None else None,
+            overrides,
+        )
 
     def _server_authorizations(self, server: Server) -> list[Authorization]:
         found: list[Authorization] = []
@@ -230,12 +333,12 @@ class Inbound:
         identities = (tls.identities or ()) + accounts
         return clients_of(identities) if identities else None
 
-    def _policy_authorizations(self, server: Server) -> list[Authorization]:
+    def _policy_authorizations(
+        self, namespace: str, targets: Callable[[AuthorizationPolicy], bool]
+    ) -> list[Authorization]:
         found: list[Authorization] = []
-        for each in self.policies.group("namespace", server.metadata.namespace):
-            if not _targets(each, server):
-                continue
-            authorization = self._authorization(each)
+        for each in self.policies.group("namespace", namespace):
+            authorization = self._authorization(each) if targets(each) else None
             if authorization is not None:
                 found.append(authorization)
         return found
@@ -276,13 +379,52 @@ class Inbound:
     # what a change means
 
     def _changed(self, kind: str, item: Any) -> set[Topic]:
-        if kind == "pods":
-            return {("pod", *item.metadata.key)}
+        if kind in ("pods", "externalworkloads"):
+            return {(kind[:-1], *item.metadata.key)}
         topics: set[Topic] = {("inbound", item.metadata.namespace)}
         if kind in ("meshtlsauthentications", "networkauthentications"):
             for policy in self.policies.group("reference", (kind, *item.metadata.key)):
                 topics.add(("inbound", policy.metadata.namespace))
         return topics
+
+
+def workload_topic(name: WorkloadName) -> Topic:
+    """Returns the topic of a workload."""
+    if name.pod:
+        return ("pod", name.namespace, name.pod)
+    return ("externalworkload", name.namespace, name.external_workload)
+
+
+def _selects(server: Server, workload: Workload, port: int) -> bool:
+    if isinstance(workload, Pod):
+        return selects(server, workload, port)
+    return selects_external(server, workload, port)
+
+
+def _names(workload: Workload) -> dict[str, int]:
+    return named_ports(workload) if isinstance(workload, Pod) else workload.named_ports
+
+
+def _attaches(route: routes_of.Route, server: tuple[str, str, str]) -> bool:
+    """Whether a route counts for a Server.
+
+    It does not if any of its references to Servers leaves the namespace or names a port: there
+    is no such thing, so the route means something else than its author thinks.
+    """
+    attached = False
+    for parent in route.parents:
+        key = parent_key(route, parent)
+        if key is None or key[0] != SERVER:
+            continue
+        if key[1] != route.metadata.namespace or parent.port or parent.section_name:
+            return False
+        attached = attached or (key == server and is_accepted(route, parent))
+    return attached
+
+
+def _targets_route(policy: AuthorizationPolicy, group: str, kind: str, name: str) -> bool:
+    target = policy.spec.target_ref
+    return _is(target, group, kind) and target.name.lower() == name.lower()
 
 
 def _namespace(item: Any) -> tuple[str]:

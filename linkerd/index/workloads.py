@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from linkerd.model.endpoints import Endpoint
+from linkerd.model.external import ExternalWorkload
 from linkerd.model.names import CONTROL_PLANE_NS, OPAQUE_PORTS, SKIP_INBOUND_PORTS, Mesh
 from linkerd.model.objects import Container, OwnerReference, Pod, Server
 from linkerd.model.ports import PortSet, listen_port, port_set
@@ -103,6 +104,19 @@ def selects(server: Server, pod: Pod, port: int) -> bool:
         for container in pod.spec.all_containers
         for declared in container.ports or ()
     )
+
+
+def selects_external(server: Server, workload: ExternalWorkload, port: int) -> bool:
+    """Whether a Server of the workload's namespace is about this port of the workload."""
+    selector = server.spec.external_workload_selector
+    if selector is None or server.metadata.namespace != workload.metadata.namespace:
+        return False
+    if not selector.matches(workload.metadata.labels):
+        return False
+    wanted = server.spec.port
+    if isinstance(wanted, int) or wanted.isdigit():
+        return int(wanted) == port
+    return workload.named_ports.get(wanted) == port
 
 
 def is_opaque(pod: Pod, port: int, servers: Iterable[Server], default: PortSet) -> bool:

@@ -68,31 +68,6 @@ class Authorization:
     clients: Clients
 
 
-@dataclass(frozen=True, slots=True)
-class InboundRoute:
-    """A route of an inbound port: a default one, or the probes'.
-
-    `paths` are exact paths for GET; None matches everything.
-    """
-
-    reference: Reference
-    authorizations: tuple[Authorization, ...] = ()
-    paths: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class InboundServer:
-    """The policy of one port of one workload.
-
-    `protocol` is a Server's `proxyProtocol`: unknown, HTTP/1, HTTP/2, gRPC, opaque or TLS.
-    """
-
-    reference: Reference
-    protocol: str = "unknown"
-    authorizations: tuple[Authorization, ...] = ()
-    routes: tuple[InboundRoute, ...] = ()
-
-
 EVERY_IDENTITY = Clients(tls=True, suffixes=((),))
 ANYBODY = Clients()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,12 +17,29 @@ from linkerd.gen import destination_pb2 as pb
 from linkerd.index.cluster import Cluster, EndpointsKey, ProfileKey
 from linkerd.index.inbound import Inbound, InboundSettings, PortKey
 from linkerd.index.outbound import OutboundIndex, OutboundSettings, TargetKey
+from linkerd.index.status import EGRESS_NETWORKS, RATE_LIMITS, StatusIndex
 from linkerd.index.workloads import MeshSettings
 from linkerd.model import objects
 from linkerd.model.endpoints import EndpointSet
 from linkerd.model.names import CONTROL_PLANE_NS, ServiceName, WorkloadName
+from linkerd.model.route_objects import ConditionStatus, RouteStatus
+from linkerd.translate import inbound as translate_inbound
+from linkerd.translate import outbound as translate_outbound
 from linkerd.translate.destination import Params, updates, weighted_addr
 from linkerd.translate.net import ip_text
+from tests.unit.index.policies import (
+    GRPC,
+    HTTP,
+    POLICY_HTTP,
+    TCP,
+    TLS,
+    a_rate_limit,
+    a_route,
+    an_egress_network,
+    egress_parent,
+    server_parent,
+    service_parent,
+)
 
 NAMES = ("a", "b")
 IPS = ("10.0.0.1", "10.0.0.2", "10.0.0.3")
@@ -149,6 +167,78 @@ networks = st.builds(
     st.sampled_from(("10.0.0.0/8", "nonsense")),
 )
 
+parents = st.one_of(
+    st.builds(service_parent, st.sampled_from(NAMES), port=st.sampled_from((None, 80, 81))),
+    st.builds(server_parent, st.sampled_from(NAMES)),
+    st.builds(egress_parent, st.sampled_from(NAMES), port=st.sampled_from((None, 443))),
+    st.just({"kind": "Gateway", "name": "a"}),
+)
+backends = st.one_of(
+    st.builds(
+        lambda name, port, weight: {"name": name, "port": port, "weight": weight},
+        st.sampled_from(NAMES),
+        st.sampled_from((80, None)),
+        st.sampled_from((0, 1, None)),
+    ),
+    st.builds(
+        lambda name: {"name": name, "kind": "EgressNetwork", "group": "policy.linkerd.io"},
+        st.sampled_from(NAMES),
+    ),
+    st.just({"name": "a", "kind": "Thing"}),
+)
+rules = st.builds(
+    lambda path, refs, kind: {
+        "matches": [{"path": {"value": path}}] if path else [],
+        "backendRefs": refs,
+        "filters": [{"type": kind}] if kind else [],
+    },
+    st.sampled_from(("/", "/a", None, "wrong")),
+    st.lists(backends, max_size=2),
+    st.sampled_from((None, None, "RequestHeaderModifier", "URLRewrite")),
+)
+routes = st.builds(
+    lambda name, namespace, parents, rules, created, accepted, notes: a_route(
+        name,
+        *parents,
+        rules=rules,
+        namespace=namespace,
+        created=created,
+        accepted=accepted,
+        annotations=notes,
+    ),
+    st.sampled_from(NAMES),
+    st.sampled_from(("ns", "client")),
+    st.lists(parents, min_size=1, max_size=2),
+    st.lists(rules, min_size=1, max_size=2),
+    st.sampled_from(("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")),
+    st.sampled_from((True, True, False)),
+    st.sampled_from((None, {"retry.linkerd.io/limit": "2"}, {"timeout.linkerd.io/request": "x"})),
+)
+grpc_routes = st.builds(
+    lambda name, parents, backends: a_route(name, *parents, rules=[{"backendRefs": backends}]),
+    st.sampled_from(NAMES),
+    st.lists(parents, min_size=1, max_size=2),
+    st.lists(backends, max_size=2),
+)
+egress_networks = st.builds(
+    lambda name, cidrs, policy, created: an_egress_network(
+        name, *cidrs, policy=policy, created=created
+    ),
+    st.sampled_from(NAMES),
+    st.lists(st.sampled_from(("1.0.0.0/8", "1.1.0.0/16", "10.0.0.0/8")), max_size=2),
+    st.sampled_from(("Allow", "Deny")),
+    st.sampled_from(("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")),
+)
+rate_limits = st.builds(
+    lambda name, server, accepted, total: a_rate_limit(
+        name, server, accepted=accepted, total={"requestsPerSecond": total}
+    ),
+    st.sampled_from(NAMES),
+    st.sampled_from(NAMES),
+    st.sampled_from((True, False, None)),
+    st.sampled_from((1, 2)),
+)
+
 DESTINATION = {
     "pods": pods,
     "services": services,
@@ -163,7 +253,21 @@ INBOUND = {
     "authorizationpolicies": policies,
     "meshtlsauthentications": mesh_tls,
     "networkauthentications": networks,
+    HTTP: routes,
+    POLICY_HTTP: routes,
+    GRPC: grpc_routes,
+    RATE_LIMITS: rate_limits,
 }
+OUTBOUND = {
+    "services": services,
+    EGRESS_NETWORKS: egress_networks,
+    HTTP: routes,
+    POLICY_HTTP: routes,
+    GRPC: grpc_routes,
+    TLS: grpc_routes,
+    TCP: grpc_routes,
+}
+STATUS = {**OUTBOUND, "servers": servers, RATE_LIMITS: rate_limits}
 
 
 def events(kinds: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[list[Any]]:
@@ -243,12 +347,94 @@ def test_inbound_answers_depend_only_on_the_final_objects(steps: list[Any]) -> N
         assert answered(scratch.server, key) == answered(incremental.server, key)
 
 
-@given(events({"services": services}))
+TARGETS = [
+    *(
+        TargetKey(80, ip=ip, caller_namespace=caller)
+        for ip in ("10.96.0.1", "1.1.1.1", "10.1.1.1")
+        for caller in ("ns", "client")
+    ),
+    TargetKey(80, namespace="ns", name="a", caller_namespace="client"),
+    TargetKey(443, ip="1.1.1.1", caller_namespace="ns"),
+]
+
+
+@given(events(OUTBOUND))
 def test_outbound_answers_depend_only_on_the_final_objects(steps: list[Any]) -> None:
     incremental = OutboundIndex(OutboundSettings())
     scratch = rebuilt(OutboundIndex(OutboundSettings()), run(incremental, steps))
-    for key in [TargetKey(80, ip="10.96.0.1"), TargetKey(80, namespace="ns", name="a")]:
+    for key in TARGETS:
         assert answered(scratch.target, key) == answered(incremental.target, key)
+
+
+@given(events(OUTBOUND))
+@settings(max_examples=200)
+def test_every_change_of_an_outbound_answer_is_announced(steps: list[Any]) -> None:
+    index = OutboundIndex(OutboundSettings())
+
+    def look(key: TargetKey) -> tuple[Any, set[Any]]:
+        try:
+            return index.target(key)
+        except LinkerdError as error:
+            return (type(error), error.message), index.lookup_topics(key)
+
+    views = {key: look(key) for key in TARGETS}
+    for verb, kind, item in steps:
+        topics = getattr(index, verb)(kind, item)
+        for key, (value, made_from) in list(views.items()):
+            now = look(key)
+            if now[0] != value:
+                assert made_from & topics, (verb, kind, item)
+            views[key] = now
+
+
+@given(events(OUTBOUND))
+def test_every_outbound_answer_can_be_told(steps: list[Any]) -> None:
+    """Whatever users write: a policy that does not encode would end the streams of its target."""
+    index = OutboundIndex(OutboundSettings())
+    run(index, steps)
+    for key in TARGETS:
+        try:
+            value, _ = index.target(key)
+        except LinkerdError:
+            continue
+        assert translate_outbound.policy(value)
+
+
+@given(events(INBOUND))
+def test_every_inbound_answer_can_be_told(steps: list[Any]) -> None:
+    index = Inbound(InboundSettings())
+    run(index, steps)
+    for key in PORTS:
+        try:
+            value, _ = index.server(key)
+        except LinkerdError:
+            continue
+        assert translate_inbound.server(value)
+
+
+def stored(item: Any, status: dict[str, Any]) -> Any:
+    kind = ConditionStatus if "conditions" in status else RouteStatus
+    return msgspec.structs.replace(item, status=msgspec.convert(status, kind))
+
+
+@given(events(STATUS))
+@settings(max_examples=200)
+def test_statuses_settle_and_every_change_of_one_is_announced(steps: list[Any]) -> None:
+    """The writer only looks at what is announced: in the end nothing may be left to write."""
+    index = StatusIndex(("10.0.0.0/8",))
+    pending: set[Any] = set()
+    for verb, kind, item in steps:
+        pending |= getattr(index, verb)(kind, item)
+    for _ in range(4):
+        topics, pending = pending, set()
+        for _, kind, *key in sorted(topics):
+            patch = index.patch(kind, tuple(key), "2026-02-01T00:00:00Z")
+            if patch is not None:
+                item = index._stores[kind].get(tuple(key))
+                pending |= index.apply(kind, stored(item, patch[0]))
+    assert not pending
+    for _, kind, *key in index.topics():
+        assert index.patch(kind, tuple(key), "2026-03-01T00:00:00Z") is None
 
 
 @given(events(DESTINATION))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from linkerd.errors import NotFound
 from linkerd.index.inbound import Inbound, InboundSettings, PortKey
 from linkerd.model import objects
+from linkerd.model.external import ExternalWorkload
+from linkerd.model.inbound import DEFAULT_GRPC_ROUTE, DEFAULT_HTTP_ROUTE, InboundServer
 from linkerd.model.names import WorkloadName
 from linkerd.model.policy import (
     ALL_NETWORKS,
@@ -17,8 +20,17 @@ from linkerd.model.policy import (
     Authorization,
     Block,
     Clients,
-    InboundServer,
     Reference,
+)
+from linkerd.model.route_objects import RateLimit
+from tests.unit.index.policies import (
+    GRPC,
+    HTTP,
+    POLICY_HTTP,
+    a_rate_limit,
+    a_route,
+    server_parent,
+    service_parent,
 )
 
 POLICY = "policy.linkerd.io"
@@ -75,6 +87,8 @@ KINDS: dict[type[Any], str] = {
     objects.AuthorizationPolicy: "authorizationpolicies",
     objects.MeshTLSAuthentication: "meshtlsauthentications",
     objects.NetworkAuthentication: "networkauthentications",
+    ExternalWorkload: "externalworkloads",
+    RateLimit: "httplocalratelimitpolicies",
 }
 
 
@@ -288,13 +302,147 @@ def http(path: str | None, port: int | str) -> objects.Probe:
 def test_probes_are_authorized_from_the_probe_networks() -> None:
     pod = a_pod(None, http("/live?x=1", "http"), http(None, 8080))
     index = an_index(pod, probe_networks=("0.0.0.0/0",), default_policy="deny")
-    default, probe = server(index).routes
-    assert (Reference(default="default"), None) == (default.reference, default.paths)
-    assert ("/", "/live") == probe.paths
+    default, probe = server(index).http_routes
+    assert DEFAULT_HTTP_ROUTE == default
+    matches: Any = probe.rules[0].matches
+    assert [(("exact", "/"), "GET"), (("exact", "/live"), "GET")] == [
+        (each.path, each.method) for each in matches
+    ]
     (allowed,) = probe.authorizations
     assert (Reference(default="probe"), (Block("0.0.0.0/0"),)) == (
         allowed.reference,
         allowed.networks,
     )
-    assert 1 == len(server(index, 9090).routes)
-    assert 1 == len(server(an_index(pod)).routes)
+    assert 1 == len(server(index, 9090).http_routes)
+    assert 1 == len(server(an_index(pod)).http_routes)
+
+
+def with_server(*routes: tuple[str, Any]) -> Inbound:
+    index = an_index(a_pod(None, http("/live", "http")), a_server(), probe_networks=("0.0.0.0/0",))
+    for kind, route in routes:
+        index.apply(kind, route)
+    return index
+
+
+def route_names(index: Inbound) -> list[str]:
+    return [each.reference.name or each.reference.default for each in server(index).http_routes]
+
+
+def test_routes_replace_the_default_ones_and_are_ordered_by_age() -> None:
+    old = a_route("z", server_parent(), created="2025-01-01T00:00:00Z")
+    index = with_server((HTTP, a_route("a", server_parent())), (POLICY_HTTP, old))
+    assert ["z", "a"] == route_names(index)
+    index.reset(HTTP, [])
+    index.reset(POLICY_HTTP, [])
+    assert ["default", "probe"] == route_names(index)
+
+
+@pytest.mark.parametrize(
+    ("route", "counts"),
+    [
+        (a_route("r", server_parent()), True),
+        (a_route("r", server_parent(), service_parent(port=80)), True),
+        (a_route("r", server_parent("other")), False),
+        (a_route("r", server_parent(), accepted=False), False),
+        (a_route("r", server_parent(), controller="example.com/x"), False),
+        (a_route("r", server_parent(port=80)), False),
+        (a_route("r", server_parent(sectionName="x")), False),
+        (a_route("r", server_parent(namespace="far")), False),
+        (a_route("r", server_parent(namespace="ns"), namespace="far"), False),
+        (a_route("r", server_parent(), rules=[{"filters": [{"type": "URLRewrite"}]}]), False),
+    ],
+)
+def test_a_route_counts_where_it_is_attached_and_accepted(route: Any, counts: bool) -> None:
+    assert (["r"] if counts else ["default", "probe"]) == route_names(with_server((HTTP, route)))
+
+
+def test_response_headers_are_not_changed_inbound() -> None:
+    rule = {"filters": [{"type": "ResponseHeaderModifier", "responseHeaderModifier": {}}]}
+    index = with_server((HTTP, a_route("r", server_parent(), rules=[rule])))
+    assert () == server(index).http_routes[0].rules[0].filters
+
+
+@pytest.mark.parametrize("kind", [HTTP, POLICY_HTTP, GRPC])
+def test_policies_of_a_route_extend_its_authorizations(kind: str) -> None:
+    plural, _, group = kind.partition(".")
+    name = {"httproutes": "httproute", "grpcroutes": "GRPCRoute"}[plural]
+    policy = objects.AuthorizationPolicy(
+        meta("policy"),
+        objects.AuthorizationPolicySpec(objects.TargetRef(name, "R", group)),
+    )
+    index = with_server((kind, a_route("r", server_parent())))
+    index.apply("authorizationpolicies", policy)
+    found = server(index)
+    routes = found.grpc_routes if kind == GRPC else found.http_routes
+    assert [("policy", ANYBODY)] == [
+        (each.reference.name, each.clients) for each in routes[0].authorizations
+    ]
+    assert () == found.authorizations
+
+
+def test_a_server_without_grpc_routes_has_the_default_one() -> None:
+    assert (DEFAULT_GRPC_ROUTE,) == server(with_server()).grpc_routes
+
+
+def test_the_accepted_rate_limit_of_a_server() -> None:
+    spec = {
+        "total": {"requestsPerSecond": 9},
+        "overrides": [
+            {"requestsPerSecond": 3, "clientRefs": [{"kind": "ServiceAccount", "name": "sa"}]}
+        ],
+    }
+    refused = a_rate_limit("a", accepted=False)
+    other = a_rate_limit("b", "other")
+    index = an_index(a_pod(), a_server(), refused, other, a_rate_limit(**spec))
+    found = server(index).rate_limit
+    assert found is not None
+    assert ("limit", 9, None, 3) == (
+        found.reference.name,
+        found.total_per_s,
+        found.identity_per_s,
+        found.overrides[0].per_s,
+    )
+    assert ("sa.ns.serviceaccount.identity.linkerd.cluster.local",) == (
+        found.overrides[0].identities
+    )
+    assert server(index, 9090).rate_limit is None
+
+
+def an_external_workload(**metadata: Any) -> ExternalWorkload:
+    return msgspec.convert(
+        {
+            "metadata": {"name": "vm", "namespace": "ns", "labels": {"app": "vm"}, **metadata},
+            "spec": {
+                "meshTLS": {"identity": "spiffe://x/vm", "serverName": "vm.x"},
+                "ports": [{"port": 8080, "name": "http"}],
+                "workloadIPs": [{"ip": "192.0.2.1"}],
+            },
+        },
+        ExternalWorkload,
+    )
+
+
+def external(index: Inbound, port: int = 8080) -> InboundServer:
+    return index.server(PortKey(WorkloadName("ns", external_workload="vm"), port))[0]
+
+
+@pytest.mark.parametrize(("port", "reference"), [("http", "srv"), (8080, "srv"), ("other", "")])
+def test_servers_of_external_workloads(port: int | str, reference: str) -> None:
+    selecting = a_server(
+        port=port, pod_selector=None, external_workload_selector=objects.Selector({"app": "vm"})
+    )
+    pods = a_server("pods", port=8080)
+    index = an_index(an_external_workload(), selecting, pods)
+    assert reference == external(index).reference.name
+    assert (DEFAULT_HTTP_ROUTE,) == external(index).http_routes
+
+
+def test_an_external_workload_has_its_own_default() -> None:
+    notes = {"config.linkerd.io/default-inbound-policy": "deny"}
+    index = an_index(an_external_workload(annotations=notes))
+    assert Reference(default="deny") == external(index).reference
+    assert {("externalworkload", "ns", "vm")} == index.delete(
+        "externalworkloads", an_external_workload()
+    )
+    with pytest.raises(NotFound, match="ns/vm"):
+        external(index)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from linkerd.errors import SettingsError
@@ -9,19 +11,26 @@ from linkerd.gen import destination_pb2, inbound_pb2, outbound_pb2
 from linkerd.index.outbound import OutboundIndex, OutboundSettings, TargetKey
 from linkerd.model import objects
 from linkerd.model.endpoints import Endpoint, Match, Profile, ResponseClass, Route, Rules
+from linkerd.model.inbound import (
+    DEFAULT_GRPC_ROUTE,
+    DEFAULT_HTTP_ROUTE,
+    InboundRoute,
+    InboundServer,
+    LimitOverride,
+    RateLimit,
+)
 from linkerd.model.outbound import Fallback, OutboundService, UndefinedPort
 from linkerd.model.policy import (
     Accrual,
     Authorization,
     Block,
     Clients,
-    InboundRoute,
-    InboundServer,
     Reference,
     Retry,
     Timeouts,
 )
 from linkerd.model.ports import port_set
+from linkerd.model.routes import GrpcMatch, HeaderChange, HttpMatch, Redirect, Rule
 from linkerd.translate import destination, inbound, outbound
 from linkerd.translate.net import ip_address, ip_text
 from linkerd.translate.params import http2_client_params
@@ -123,7 +132,7 @@ def test_an_undeclared_ports_profile_is_an_empty_message() -> None:
 )
 def test_inbound_protocols(protocol: str, kind: str) -> None:
     value = InboundServer(
-        Reference(default="deny"), protocol, (), (InboundRoute(Reference(default="default")),)
+        Reference(default="deny"), protocol, (), (DEFAULT_HTTP_ROUTE,), (DEFAULT_GRPC_ROUTE,)
     )
     message = inbound_pb2.Server.FromString(inbound.server(value))
     assert kind == message.protocol.WhichOneof("kind")
@@ -142,6 +151,61 @@ def test_inbound_authorizations() -> None:
     identities = message.authentication.meshTLS.identities
     assert ["a"] == [each.name for each in identities.identities]
     assert [[], ["x", "y"]] == [list(each.parts) for each in identities.suffixes]
+
+
+LIMIT = RateLimit(
+    Reference("", "policy.linkerd.io", "HTTPLocalRateLimitPolicy", "l"),
+    100,
+    None,
+    (LimitOverride(5, ("a.ns.x",)),),
+)
+
+
+@pytest.mark.parametrize("protocol", ["unknown", "HTTP/1", "HTTP/2"])
+def test_rate_limits(protocol: str) -> None:
+    value = InboundServer(Reference(default="deny"), protocol, rate_limit=LIMIT)
+    sent = inbound_pb2.Server.FromString(inbound.server(value)).protocol
+    limit = {
+        "unknown": sent.detect.http_local_rate_limit,
+        "HTTP/1": sent.http1.local_rate_limit,
+        "HTTP/2": sent.http2.local_rate_limit,
+    }[protocol]
+    (override,) = limit.overrides
+    assert (100, False, 5, "a.ns.x", "HTTPLocalRateLimitPolicy") == (
+        limit.total.requestsPerSecond,
+        limit.HasField("identity"),
+        override.limit.requestsPerSecond,
+        override.clients.identities[0].name,
+        limit.metadata.resource.kind,
+    )
+
+
+def test_inbound_routes() -> None:
+    match = HttpMatch(("exact", "/a"), method="PUT")
+    change = HeaderChange(set=(("a", "1"),))
+    route = InboundRoute(
+        Reference("", "policy.linkerd.io", "HTTPRoute", "r"),
+        ("*.x",),
+        (Rule((match,), (change, Redirect(host="y"))),),
+    )
+    grpc = InboundRoute(
+        Reference("", "g", "GRPCRoute", "r"), rules=(Rule((GrpcMatch(("s", "")),), (change,)),)
+    )
+    value = InboundServer(Reference(default="deny"), "HTTP/1", (), (route,), (grpc,))
+    (made,) = inbound_pb2.Server.FromString(inbound.server(value)).protocol.http1.routes
+    assert ("r", "", ["x"], "/a") == (
+        made.metadata.resource.name,
+        made.metadata.resource.namespace,
+        list(made.hosts[0].suffix.reverse_labels),
+        made.rules[0].matches[0].path.exact,
+    )
+    assert ["request_header_modifier", "redirect"] == [
+        each.WhichOneof("kind") for each in made.rules[0].filters
+    ]
+    value = replace(value, protocol="gRPC")
+    (rpc,) = inbound_pb2.Server.FromString(inbound.server(value)).protocol.grpc.routes
+    assert "s" == rpc.rules[0].matches[0].rpc.service
+    assert rpc.rules[0].filters[0].HasField("request_header_modifier")
 
 
 WEB = OutboundService("ns", "web", 80, "web.ns.svc.cluster.local:80")
