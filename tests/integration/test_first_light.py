@@ -97,10 +97,15 @@ def test_from_unmeshed_to_measured_and_gone(mesh: Mesh) -> None:
     # Secured: every edge, with the identities of both ends.
     edges = json.loads(mesh.linkerd("viz", "edges", "deploy", "-n", NS, "-o", "json"))
     found = {(edge["src"], edge["dst"]): edge for edge in edges}
-    for pair in (("vote-bot", "web"), ("web", "emoji"), ("web", "voting")):
-        edge = found[pair]
+    # The bot has no service account of its own.
+    for src, dst, client in (
+        ("vote-bot", "web", "default"),
+        ("web", "emoji", "web"),
+        ("web", "voting", "web"),
+    ):
+        edge = found[src, dst]
         assert "" == edge["no_tls_reason"]
-        assert (f"{pair[0]}.{NS}", f"{pair[1]}.{NS}") == (edge["client_id"], edge["server_id"])
+        assert (f"{client}.{NS}", f"{dst}.{NS}") == (edge["client_id"], edge["server_id"])
 
     output = mesh.linkerd("check", "--proxy", "-n", NS)
     assert output.rstrip().endswith("Status check results are √")
