@@ -239,7 +239,9 @@ async def prepare(bed: Bed) -> KubeClient:
         return kube
 
     kube: KubeClient = await eventually(connect)
-    for document in yaml.load_all(render_crds({"installGatewayAPI": True}), Loader=yaml.CSafeLoader):
+    for document in yaml.load_all(
+        render_crds({"installGatewayAPI": True}), Loader=yaml.CSafeLoader
+    ):
         if document:
             await kube.create(CUSTOM_RESOURCE_DEFINITIONS, document)
     for name in (NS, "linkerd"):
