@@ -136,19 +136,19 @@ def _assert_only_the_doughnut_fails(mesh: Mesh) -> None:
 
 def _assert_the_dashboard_answers(mesh: Mesh) -> None:
     command = [str(Path(sys.executable).parent / "linkerd"), "viz", "dashboard", "--show", "url"]
-    shown = subprocess.Popen(
+    started = subprocess.Popen(
         [*command, "--port", "0"], env=mesh.environment, stdout=subprocess.PIPE, text=True
     )
-    try:
-        assert shown.stdout is not None
-        address = ""
-        while not address:
-            line = shown.stdout.readline()
-            assert line, "the dashboard ended"
-            address = (re.findall(r"http://\S+:\d+", line) or [""])[0]
-        with urllib.request.urlopen(address, timeout=10) as page:
-            assert 200 == page.status
-            assert b"<html" in page.read().lower()
-    finally:
-        shown.terminate()
-        shown.wait(10)
+    with started as shown:
+        try:
+            assert shown.stdout is not None
+            address = ""
+            while not address:
+                line = shown.stdout.readline()
+                assert line, "the dashboard ended"
+                address = (re.findall(r"http://\S+:\d+", line) or [""])[0]
+            with urllib.request.urlopen(address, timeout=10) as page:
+                assert 200 == page.status
+                assert b"<html" in page.read().lower()
+        finally:
+            shown.terminate()

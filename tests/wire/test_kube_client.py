@@ -16,7 +16,7 @@ from linkerd.kube.resources import CONFIG_MAPS, PODS
 from linkerd.kube.watch import Applied, Deleted, Event, Reset
 
 sys.path.insert(0, str(Path(__file__).parent))
-from api import Api, serving
+from tests.wire.api import Api, serving
 
 
 def a_pod(name: str, **extra: Any) -> dict[str, Any]:
