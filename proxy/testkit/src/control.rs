@@ -25,9 +25,24 @@ pub struct ControlPlane {
     state: Arc<State>,
 }
 
+/// What tests change in the messages that a [`World`] makes, for what it has no words for.
+#[derive(Default)]
+pub struct Amendments {
+    /// Of outbound policies that are not forwards to unknown addresses.
+    pub outbound: Option<Change<outbound::OutboundPolicy>>,
+    /// Of inbound policies.
+    pub inbound: Option<Change<inbound::Server>>,
+    /// Of profiles.
+    pub profile: Option<Change<dst::DestinationProfile>>,
+}
+
+/// Changes a message.
+pub type Change<M> = Box<dyn Fn(&mut M) + Send + Sync>;
+
 struct State {
     authority: Authority,
     world: watch::Sender<World>,
+    amendments: Mutex<Amendments>,
     calls: Mutex<Vec<String>>,
 }
 
@@ -37,6 +52,7 @@ impl ControlPlane {
         let state = State {
             authority,
             world: watch::channel(world).0,
+            amendments: Mutex::default(),
             calls: Mutex::default(),
         };
         Self {
@@ -47,6 +63,15 @@ impl ControlPlane {
     /// Replaces the world; open streams get what changed for them.
     pub fn set(&self, world: World) {
         self.state.world.send_replace(world);
+    }
+
+    /// Changes messages from now on, on open streams too.
+    ///
+    /// # Panics
+    /// A handler panicked before.
+    pub fn amend(&self, amendments: Amendments) {
+        *self.state.amendments.lock().expect("handlers do not panic") = amendments;
+        self.state.world.send_modify(|_| {});
     }
 
     /// The trust anchors, PEM.
@@ -134,7 +159,12 @@ async fn get_profile(state: &State, call: &mut Call) -> Result<(), Status> {
             format!("not an address: {}", request.path),
         )
     })?;
-    follow(state, call, |world| Ok(messages::profile(world, target))).await
+    follow(state, call, |world| {
+        let mut message = messages::profile(world, target);
+        state.amended(|amendments| &amendments.profile, &mut message);
+        Ok(message)
+    })
+    .await
 }
 
 async fn watch_outbound(state: &State, call: &mut Call) -> Result<(), Status> {
@@ -147,8 +177,10 @@ async fn watch_outbound(state: &State, call: &mut Call) -> Result<(), Status> {
         target.ok_or_else(|| Status(Code::InvalidArgument, "target is no address".to_owned()))?;
     state.record(format!("Watch {target}"));
     follow(state, call, |world| {
-        messages::outbound_policy(world, target)
-            .ok_or_else(|| Status(Code::NotFound, "No such service".to_owned()))
+        let mut message = messages::outbound_policy(world, target)
+            .ok_or_else(|| Status(Code::NotFound, "No such service".to_owned()))?;
+        state.amended(|amendments| &amendments.outbound, &mut message);
+        Ok(message)
     })
     .await
 }
@@ -162,7 +194,12 @@ async fn watch_port(state: &State, call: &mut Call) -> Result<(), Status> {
             format!("not a port: {}", request.port),
         )
     })?;
-    follow(state, call, |world| Ok(messages::server(world, port))).await
+    follow(state, call, |world| {
+        let mut message = messages::server(world, port);
+        state.amended(|amendments| &amendments.inbound, &mut message);
+        Ok(message)
+    })
+    .await
 }
 
 /// Streams the endpoints of a name: what went, then all that is there.
@@ -251,6 +288,13 @@ fn decode<M: Message + Default>(call: &Call) -> Result<M, Status> {
 }
 
 impl State {
+    fn amended<M>(&self, which: impl Fn(&Amendments) -> &Option<Change<M>>, message: &mut M) {
+        let amendments = self.amendments.lock().expect("handlers do not panic");
+        if let Some(change) = which(&amendments) {
+            change(message);
+        }
+    }
+
     fn record(&self, call: String) {
         let mut calls = self.calls.lock().expect("handlers do not panic");
         if calls.len() < CALLS_MAX {

@@ -5,10 +5,13 @@
 //!   `/stream` gives the body back as it comes.
 //!   A request with `content-type: application/grpc…` gets its body back and trailers with
 //!   `grpc-status` 0, or N for a path that ends in `/fail/N`. A request to upgrade gets 101 and then
-//!   its own bytes.
+//!   its own bytes. `/sleep/N` answers after N milliseconds. The first N requests for a path that ends in
+//!   `/flaky/N` get 503, or UNAVAILABLE as a gRPC trailer.
 //! * TCP: every byte back; or a banner first, then every byte back.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -87,11 +90,16 @@ async fn http(mut request: Request<Incoming>) -> Result<Answer, hyper::Error> {
     }
     let body = body.collect().await?.to_bytes();
     let path = parts.uri.path();
-    if grpc {
-        let code = last_number(path, "fail").unwrap_or(0);
-        return Ok(grpc_answer(body, code));
+    if let Some(ms) = last_number(path, "sleep") {
+        tokio::time::sleep(std::time::Duration::from_millis(ms.into())).await;
     }
-    let status = last_number(path, "status").and_then(|code| StatusCode::from_u16(code).ok());
+    let fails = last_number(path, "flaky").is_some_and(|times| fails(path, times));
+    if grpc {
+        let code = if fails { 14 } else { 0 };
+        return Ok(grpc_answer(body, last_number(path, "fail").unwrap_or(code)));
+    }
+    let code = last_number(path, "status").or(fails.then_some(503));
+    let status = code.and_then(|code| StatusCode::from_u16(code).ok());
     let mut text = format!("{} {} {:?}\n", parts.method, parts.uri, parts.version);
     for (name, value) in &parts.headers {
         text.push_str(&format!(
@@ -121,6 +129,15 @@ fn last_number(path: &str, word: &str) -> Option<u16> {
     let mut parts = path.rsplit('/');
     let number = parts.next()?.parse().ok()?;
     (parts.next() == Some(word)).then_some(number)
+}
+
+/// Whether this is one of the first `times` requests for `path`.
+fn fails(path: &str, times: u16) -> bool {
+    static SEEN: Mutex<BTreeMap<String, u16>> = Mutex::new(BTreeMap::new());
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = seen.entry(path.to_owned()).or_default();
+    *count = count.saturating_add(1);
+    *count <= times
 }
 
 fn grpc_answer(body: Bytes, code: u16) -> Answer {
