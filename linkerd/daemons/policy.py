@@ -231,12 +231,12 @@ async def admit(request: dict[str, Any]) -> admission.Response:
     """Returns the verdict on a policy or route; kinds of the Gateway API that do not parse pass."""
     kind = request.get("kind") or {}
     group = str(kind.get("group", ""))
-    reason = refusal(group, str(kind.get("kind", "")), request.get("object") or {})
-    if reason is None:
+    refused = refusal(group, str(kind.get("kind", "")), request.get("object") or {})
+    if refused is None:
         return admission.Response()
-    if group == GATEWAY_GROUP and "malformed" in reason:
-        return admission.Response(warnings=(reason,))
-    return admission.Response(allowed=False, message=reason)
+    if group == GATEWAY_GROUP and refused.malformed:
+        return admission.Response(warnings=(refused.reason,))
+    return admission.Response(allowed=False, message=refused.reason)
 
 
 def main(argv: Sequence[str]) -> int:

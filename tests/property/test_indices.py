@@ -412,6 +412,10 @@ def test_every_inbound_answer_can_be_told(steps: list[Any]) -> None:
         assert translate_inbound.server(value)
 
 
+def status_stores(index: StatusIndex) -> dict[str, Any]:
+    return {EGRESS_NETWORKS: index.egress_networks, RATE_LIMITS: index.rate_limits, **index.routes}
+
+
 def stored(item: Any, status: dict[str, Any]) -> Any:
     kind = ConditionStatus if "conditions" in status else RouteStatus
     return msgspec.structs.replace(item, status=msgspec.convert(status, kind))
@@ -433,8 +437,8 @@ def test_statuses_settle_and_every_change_of_one_is_announced(steps: list[Any]) 
                 item = index._stores[kind].get(tuple(key))
                 pending |= index.apply(kind, stored(item, patch[0]))
     assert not pending
-    for _, kind, *key in index.topics():
-        assert index.patch(kind, tuple(key), "2026-03-01T00:00:00Z") is None
+    for _, kind, namespace, name in index.topics():
+        assert index.patch(kind, (namespace, name), "2026-03-01T00:00:00Z") is None
 
 
 @given(events(DESTINATION))

@@ -44,9 +44,9 @@ def a_route(
 ) -> Route:
     """A route, by default attached to the service `web`, with our status."""
     parents = parents or (service_parent(),)
-    statuses = [
+    statuses: list[dict[str, Any]] = [
         {
-            "parentRef": {"namespace": namespace, **parent},
+            "parentRef": {"namespace": namespace} | parent,
             "controllerName": controller,
             "conditions": [{"type": "Accepted", "status": "True" if accepted else "False"}],
         }

@@ -385,7 +385,7 @@ def test_a_server_without_grpc_routes_has_the_default_one() -> None:
 
 
 def test_the_accepted_rate_limit_of_a_server() -> None:
-    spec = {
+    spec: dict[str, Any] = {
         "total": {"requestsPerSecond": 9},
         "overrides": [
             {"requestsPerSecond": 3, "clientRefs": [{"kind": "ServiceAccount", "name": "sa"}]}
