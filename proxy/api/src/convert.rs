@@ -4,6 +4,7 @@
 //! without further checks. Nothing here panics on any message.
 
 pub mod destination;
+pub mod filters;
 pub mod inbound;
 pub mod outbound;
 pub mod routes;

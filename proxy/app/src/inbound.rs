@@ -46,6 +46,8 @@ pub struct Inbound {
     pub metrics: Arc<Metrics>,
     /// Clients of the application's ports.
     pub clients: http::Clients,
+    /// What rate limits count time from.
+    pub started: std::time::Instant,
     /// Requests being served.
     pub in_flight: Arc<std::sync::atomic::AtomicUsize>,
 }

@@ -2,9 +2,11 @@
 //!
 //! Source: linkerd2-proxy linkerd/app/outbound (behaviour).
 
+pub mod attempt;
 pub mod balancer;
 pub mod discover;
 pub mod endpoint;
+pub mod gate;
 pub mod http;
 pub mod tcp;
 
@@ -23,7 +25,7 @@ use linkerd_proxy_core::labels::Labels;
 use linkerd_proxy_core::outbound::Protocol;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
@@ -44,8 +46,6 @@ pub struct Outbound {
     pub metrics: Arc<Metrics>,
     /// What is known of destinations.
     pub cache: discover::Cache,
-    /// Unsupported features that were named already.
-    pub warned: Mutex<Vec<&'static str>>,
     /// Requests being served.
     pub in_flight: Arc<std::sync::atomic::AtomicUsize>,
 }

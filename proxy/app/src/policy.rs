@@ -141,7 +141,8 @@ impl Policies {
                     Event::Message(message) => match convert::inbound::server(message) {
                         Ok(server) => {
                             debug!(port, server = %server.meta.name, "inbound policy updated");
-                            policy.send_replace(Arc::new(server));
+                            let old = policy.borrow().clone();
+                            policy.send_replace(Arc::new(server.following(&old)));
                         }
                         // Keeping what was in force beats opening or closing the port by accident.
                         Err(error) => {

@@ -85,6 +85,7 @@ async fn serve(settings: Settings, level: Level) -> Result<(), String> {
         tls: tls.clone(),
         metrics: metrics.clone(),
         clients: Default::default(),
+        started: std::time::Instant::now(),
         in_flight: Arc::default(),
     });
     let outbound = Arc::new(Outbound {
@@ -94,7 +95,6 @@ async fn serve(settings: Settings, level: Level) -> Result<(), String> {
         tls: tls.clone(),
         metrics: metrics.clone(),
         cache: Default::default(),
-        warned: Default::default(),
         in_flight: Arc::default(),
     });
     let (shutdown, asked) = mpsc::channel(1);

@@ -6,9 +6,11 @@
 pub mod exchange;
 pub mod process;
 pub mod registry;
+pub mod route;
 pub mod transport;
 
 use crate::telemetry::registry::{Counter, Family, Gauge, Histogram, Registry};
+use crate::telemetry::route::RetryFamilies;
 use linkerd_proxy_core::labels::Labels;
 use linkerd_proxy_core::meta::Meta;
 use std::net::SocketAddr;
@@ -46,6 +48,8 @@ pub struct Metrics {
     pub http_deny: Arc<Family<Counter>>,
     /// Requests without a route.
     pub http_no_route: Arc<Family<Counter>>,
+    /// Requests over a rate limit.
+    pub http_rate_limited: Arc<Family<Counter>>,
     /// Connections admitted.
     pub tcp_allow: Arc<Family<Counter>>,
     /// Connections refused.
@@ -66,6 +70,8 @@ pub struct Metrics {
     pub route_statuses: Arc<Family<Counter>>,
     /// Requests sent to backends of outbound routes.
     pub backend_requests: Arc<Family<Counter>>,
+    /// Retries on outbound routes.
+    pub retry: RetryFamilies,
     cert_expiration: Arc<Family<Gauge>>,
     cert_refresh: Arc<Family<Gauge>>,
     cert_refreshes: Arc<Family<Counter>>,
@@ -101,6 +107,10 @@ impl Metrics {
             http_no_route: r.counter(
                 "inbound_http_route_not_found_total",
                 "The total number of inbound HTTP requests that could not be associated with a route",
+            ),
+            http_rate_limited: r.counter(
+                "inbound_http_local_ratelimit_total",
+                "The total number of inbound HTTP requests that were rate-limited",
             ),
             tcp_allow: r.counter(
                 "inbound_tcp_authz_allow_total",
@@ -142,6 +152,7 @@ impl Metrics {
                 "outbound_http_route_backend_requests_total",
                 "The total number of requests dispatched",
             ),
+            retry: RetryFamilies::new(&mut r),
             cert_expiration: r.gauge(
                 "control_identity_cert_expiration_timestamp_seconds",
                 "Time when the this proxy's current mTLS identity certificate will expire (in seconds since the UNIX epoch)",

@@ -58,6 +58,24 @@ pub fn load(rtt_ns: f64, pending: u32, weight: u32) -> f64 {
     rtt_ns.max(1.0) * (f64::from(pending) + 1.0) / share
 }
 
+/// The round trip that a response counts as at least, when failures are penalised.
+///
+/// `grpc` is the code of a response without a body; `hint` is what the endpoint itself asks for,
+/// believed up to `hint_max` and only with statuses that mean overload.
+/// Source: linkerd2-proxy linkerd/load-biaser (behaviour).
+pub fn penalized(
+    status: u16,
+    grpc: Option<u16>,
+    hint: Option<Duration>,
+    penalty: Duration,
+    hint_max: Duration,
+) -> Option<Duration> {
+    let overloaded = matches!(status, 429 | 503) || matches!(grpc, Some(8 | 14));
+    let failed = (500..600).contains(&status) || matches!(grpc, Some(2 | 4 | 13 | 15));
+    let hint = hint.filter(|_| overloaded).unwrap_or_default();
+    (overloaded || failed).then(|| penalty.max(hint.min(hint_max)))
+}
+
 /// Picks one of `eligible` (indices into the caller's list) by comparing two random ones.
 ///
 /// `None` only when there are none; ties go to the first drawn.
@@ -103,6 +121,26 @@ mod tests {
             .filter(|_| pick(&[0, 1, 2], cost, &mut rng) == Some(0))
             .count();
         assert_eq!(0, picks);
+    }
+
+    #[test]
+    fn failures_cost_a_penalty_or_what_the_endpoint_asks_for() {
+        let s = Duration::from_secs;
+        let cases = [
+            (200, None, None, None),
+            (404, None, Some(s(60)), None),
+            (500, None, Some(s(60)), Some(s(5))),
+            (503, None, Some(s(60)), Some(s(60))),
+            (429, None, Some(s(9999)), Some(s(300))),
+            (429, None, Some(s(1)), Some(s(5))),
+            (200, Some(14), Some(s(60)), Some(s(60))),
+            (200, Some(13), Some(s(60)), Some(s(5))),
+            (200, Some(5), None, None),
+        ];
+        for (status, grpc, hint, expected) in cases {
+            let found = penalized(status, grpc, hint, s(5), s(300));
+            assert_eq!(expected, found, "{status} {grpc:?} {hint:?}");
+        }
     }
 
     #[test]

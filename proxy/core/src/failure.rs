@@ -3,6 +3,8 @@
 //! Source: linkerd2-proxy linkerd/app/core/src/errors/respond.rs and the rescue layers of
 //! linkerd/app/{inbound,outbound} (statuses, closing, texts that users search for).
 
+use crate::timeout::Expired;
+
 /// Why the proxy answers instead of the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Failure {
@@ -32,6 +34,18 @@ pub enum Failure {
     BadRequest,
     /// The target would be the proxy itself.
     Loop,
+    /// The exchange took longer than the route allows.
+    RequestTimeout,
+    /// The response did not end in the time that the route allows.
+    ResponseTimeout,
+    /// The response did not begin in the time of one attempt.
+    HeadersTimeout,
+    /// Nothing moved for longer than the route allows.
+    IdleTimeout,
+    /// The service profile's timeout is over.
+    ProfileTimeout,
+    /// The server's policy takes no more requests for now.
+    RateLimited,
     /// Anything else.
     Unexpected,
 }
@@ -53,7 +67,7 @@ pub struct Answer {
 
 impl Failure {
     /// Every failure, for tests and documentation.
-    pub const ALL: [Failure; 14] = [
+    pub const ALL: [Failure; 20] = [
         Failure::NoRoute,
         Failure::Unauthorized,
         Failure::InvalidPolicy,
@@ -67,6 +81,12 @@ impl Failure {
         Failure::IdentityRequired,
         Failure::BadRequest,
         Failure::Loop,
+        Failure::RequestTimeout,
+        Failure::ResponseTimeout,
+        Failure::HeadersTimeout,
+        Failure::IdleTimeout,
+        Failure::ProfileTimeout,
+        Failure::RateLimited,
         Failure::Unexpected,
     ];
 
@@ -76,7 +96,12 @@ impl Failure {
             Self::FailFast => "FAIL_FAST",
             Self::LoadShed => "LOAD_SHED",
             Self::ConnectTimeout | Self::Connect | Self::Io | Self::Downgraded => "IO",
+            Self::RequestTimeout => "REQUEST_TIMEOUT",
+            Self::ResponseTimeout | Self::ProfileTimeout => "RESPONSE_STREAM_TIMEOUT",
+            Self::HeadersTimeout => "RESPONSE_HEADERS_TIMEOUT",
+            Self::IdleTimeout => "IDLE_TIMEOUT",
             Self::NoRoute
+            | Self::RateLimited
             | Self::Unauthorized
             | Self::InvalidPolicy
             | Self::NoBackend
@@ -96,6 +121,7 @@ impl Failure {
             close,
             metric,
         };
+        let timeout = |text, close| row(504, 4, text, close, Some("response timeout"));
         match self {
             Self::NoRoute => row(404, 5, "no route found for request", false, None),
             Self::Unauthorized => row(403, 7, "unauthorized request on route", false, None),
@@ -146,7 +172,24 @@ impl Failure {
                 true,
                 Some("unexpected"),
             ),
+            Self::RequestTimeout => timeout("request timeout", false),
+            Self::ResponseTimeout => timeout("response stream timeout", false),
+            Self::HeadersTimeout => timeout("response header timeout", false),
+            Self::IdleTimeout => timeout("idle timeout", false),
+            Self::ProfileTimeout => timeout("request timed out", true),
+            Self::RateLimited => row(429, 8, "rate limit exceeded", false, None),
             Self::Unexpected => row(500, 13, "unexpected error", true, Some("unexpected")),
+        }
+    }
+}
+
+impl From<Expired> for Failure {
+    fn from(expired: Expired) -> Self {
+        match expired {
+            Expired::Request => Self::RequestTimeout,
+            Expired::Response => Self::ResponseTimeout,
+            Expired::Headers => Self::HeadersTimeout,
+            Expired::Idle => Self::IdleTimeout,
         }
     }
 }
@@ -164,6 +207,9 @@ mod tests {
             (Failure::LoadShed, 503, 14, true),
             (Failure::ConnectTimeout, 504, 4, true),
             (Failure::Io, 502, 14, true),
+            (Failure::RequestTimeout, 504, 4, false),
+            (Failure::HeadersTimeout, 504, 4, false),
+            (Failure::RateLimited, 429, 8, false),
             (Failure::Unexpected, 500, 13, true),
         ];
         for (failure, status, grpc, close) in cases {

@@ -1,9 +1,13 @@
 //! Outbound policy of one target.
 
+use crate::breaker::Accrual;
 use crate::endpoint::Endpoint;
+use crate::filter::Filter;
 use crate::meta::Meta;
+use crate::retry::Retry;
 use crate::rng::Rng;
 use crate::route::{PathMatch, Route};
+use crate::timeout::Timeouts;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +19,8 @@ pub struct Load {
     pub default_rtt: Duration,
     /// Time constant of the decay.
     pub decay: Duration,
+    /// Round trip that a failed response counts as, and the longest `retry-after` that is believed.
+    pub penalty: Option<(Duration, Duration)>,
 }
 
 impl Default for Load {
@@ -22,6 +28,7 @@ impl Default for Load {
         Self {
             default_rtt: Duration::from_millis(30),
             decay: Duration::from_secs(10),
+            penalty: None,
         }
     }
 }
@@ -35,6 +42,8 @@ pub enum Target {
         path: String,
         /// How to weigh endpoints.
         load: Load,
+        /// When to take one out.
+        accrual: Option<Arc<Accrual>>,
     },
     /// One endpoint.
     Forward(Box<Endpoint>),
@@ -49,6 +58,19 @@ pub struct Backend {
     pub meta: Arc<Meta>,
     /// Where its requests go.
     pub target: Target,
+    /// What is done to requests that go there.
+    pub filters: Arc<[Filter]>,
+}
+
+impl Backend {
+    /// A backend without filters.
+    pub fn new(meta: Arc<Meta>, target: Target) -> Self {
+        Self {
+            meta,
+            target,
+            filters: Arc::new([]),
+        }
+    }
 }
 
 /// How a rule spreads requests over its backends.
@@ -121,8 +143,27 @@ impl Distribution {
 pub struct RulePolicy {
     /// Where its requests go.
     pub distribution: Distribution,
-    /// Names of filters and options that this version does not apply, for one warning.
-    pub unsupported: Vec<&'static str>,
+    /// What is done to them.
+    pub filters: Arc<[Filter]>,
+    /// How long they may take.
+    pub timeouts: Timeouts,
+    /// Whether they are sent again.
+    pub retry: Option<Arc<Retry>>,
+    /// Whether clients may set timeouts and retries by header.
+    pub obeys_headers: bool,
+}
+
+impl RulePolicy {
+    /// A rule that only forwards.
+    pub fn plain(distribution: Distribution) -> Self {
+        Self {
+            distribution,
+            filters: Arc::new([]),
+            timeouts: Timeouts::default(),
+            retry: None,
+            obeys_headers: false,
+        }
+    }
 }
 
 /// Routes of one protocol.
@@ -187,10 +228,7 @@ fn any_route(meta: Arc<Meta>, distribution: Distribution) -> Routes {
                 path: Some(PathMatch::Prefix("/".into())),
                 ..Default::default()
             }],
-            policy: RulePolicy {
-                distribution,
-                unsupported: Vec::new(),
-            },
+            policy: RulePolicy::plain(distribution),
         }],
     }])
 }
@@ -228,14 +266,9 @@ pub fn combine(
                 let target = Target::Balance {
                     path: path.clone(),
                     load: Load::default(),
+                    accrual: None,
                 };
-                (
-                    Backend {
-                        meta: meta.clone(),
-                        target,
-                    },
-                    *weight,
-                )
+                (Backend::new(meta.clone(), target), *weight)
             };
             let backends = profile.overrides.iter().map(backend).collect();
             synthesized(meta.clone(), Distribution::RandomAvailable(backends))
@@ -247,10 +280,8 @@ pub fn combine(
                 None => ("fallback", Endpoint::plain(addr)),
             };
             let meta = Arc::new(Meta::default_named(name));
-            let backend = Backend {
-                meta: meta.clone(),
-                target: Target::Forward(Box::new(endpoint)),
-            };
+            let target = Target::Forward(Box::new(endpoint));
+            let backend = Backend::new(meta.clone(), target);
             synthesized(meta, Distribution::FirstAvailable(vec![backend]))
         }
     };
@@ -323,15 +354,16 @@ mod tests {
         let expected = Target::Balance {
             path: "a:80".into(),
             load: Load::default(),
+            accrual: None,
         };
         assert_eq!(expected, first_target(&policy));
     }
 
     #[test]
     fn weights_are_respected_and_unready_backends_skipped() {
-        let backend = |name: &str| Backend {
-            meta: Arc::new(Meta::default_named(name)),
-            target: Target::Fail(name.into()),
+        let backend = |name: &str| {
+            let meta = Arc::new(Meta::default_named(name));
+            Backend::new(meta, Target::Fail(name.into()))
         };
         let split = Distribution::RandomAvailable(vec![
             (backend("a"), 3),

@@ -120,6 +120,18 @@ pub fn find<P>(routes: &[Route<P>], request: &dyn Request) -> Option<(usize, usi
     best.map(|(_, r, u)| (r, u))
 }
 
+/// Length of the path prefix by which `request` matches best, if it is a prefix.
+pub fn matched_prefix(matches: &[Match], request: &dyn Request) -> Option<usize> {
+    let best = matches
+        .iter()
+        .filter_map(|m| Some((match_one(m, request)?, m)))
+        .reduce(|best, next| if next.0 > best.0 { next } else { best });
+    match best.and_then(|(_, m)| m.path.as_ref()) {
+        Some(PathMatch::Prefix(prefix)) => Some(prefix.strip_suffix('/').unwrap_or(prefix).len()),
+        Some(PathMatch::Exact(_) | PathMatch::Regex(_) | PathMatch::Rpc { .. }) | None => None,
+    }
+}
+
 /// The host without its port and trailing dot.
 fn host_of(authority: &str) -> &str {
     let host = match authority.rfind(':') {

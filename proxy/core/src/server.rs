@@ -1,10 +1,12 @@
 //! Inbound policy of one port.
 
 use crate::authorize::{authorize, Authorization, Peer};
+use crate::filter::Filter;
 use crate::meta::Meta;
+use crate::rate_limit::{Limiter, RateLimit};
 use crate::route::{find, Request, Route, Rule};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How connections to the port are read.
@@ -25,10 +27,18 @@ pub enum Protocol {
 }
 
 /// What a route of a server demands.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct RoutePolicy {
-    /// Whether the rule carries filters that this version does not apply.
-    pub filtered: bool,
+    /// What is done to requests.
+    pub filters: Arc<[Filter]>,
+}
+
+impl Default for RoutePolicy {
+    fn default() -> Self {
+        Self {
+            filters: Arc::new([]),
+        }
+    }
 }
 
 /// A route with the authorizations that apply to it.
@@ -51,6 +61,8 @@ pub struct ServerPolicy {
     pub routes: Vec<Route<RoutePolicy>>,
     /// For each route, who may use it; same length as `routes`.
     pub route_authorizations: Vec<ServerRoute>,
+    /// How many requests it takes; shared by all who hold a copy.
+    pub limiter: Option<Arc<Mutex<Limiter>>>,
 }
 
 /// Outcome for one request.
@@ -60,6 +72,8 @@ pub enum Verdict<'a> {
     Allow {
         /// Index of the route.
         route: usize,
+        /// Index of the rule in it.
+        rule: usize,
         /// Who admitted it.
         authorization: &'a Authorization,
     },
@@ -133,6 +147,7 @@ impl ServerPolicy {
             authorizations,
             routes: Vec::new(),
             route_authorizations: Vec::new(),
+            limiter: None,
         };
         for (route, extra) in routes {
             let mut all = extra;
@@ -159,6 +174,24 @@ impl ServerPolicy {
         policy
     }
 
+    /// Limits requests.
+    #[must_use]
+    pub fn limited(mut self, limiter: Option<Limiter>) -> Self {
+        self.limiter = limiter.map(|limiter| Arc::new(Mutex::new(limiter)));
+        self
+    }
+
+    /// Takes the place of `old`: what that counted stays counted where the limits are the same.
+    #[must_use]
+    pub fn following(mut self, old: &Self) -> Self {
+        if let (Some(new), Some(known)) = (&self.limiter, &old.limiter) {
+            if limits(new) == limits(known) {
+                self.limiter = Some(known.clone());
+            }
+        }
+        self
+    }
+
     /// Whether a connection of bytes may pass, and who says so.
     pub fn authorize(&self, ip: IpAddr, peer: &Peer) -> Option<&Authorization> {
         authorize(&self.authorizations, ip, peer)
@@ -166,15 +199,20 @@ impl ServerPolicy {
 
     /// Whether a request may pass.
     pub fn check(&self, request: &dyn Request, ip: IpAddr, peer: &Peer) -> Verdict<'_> {
-        let Some((route, _)) = find(&self.routes, request) else {
+        let Some((route, rule)) = find(&self.routes, request) else {
             return Verdict::NoRoute;
         };
         match authorize(&self.route_authorizations[route].authorizations, ip, peer) {
             Some(authorization) => Verdict::Allow {
                 route,
+                rule,
                 authorization,
             },
             None => Verdict::Deny { route },
         }
     }
+}
+
+fn limits(limiter: &Mutex<Limiter>) -> Option<RateLimit> {
+    limiter.lock().ok().map(|limiter| limiter.limit().clone())
 }

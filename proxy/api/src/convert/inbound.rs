@@ -1,11 +1,12 @@
 //! Inbound policy.
 
 use super::routes::{grpc_matches, hosts, http_matches};
-use super::{bad, duration, ip, metadata, Invalid};
+use super::{bad, duration, filters, ip, metadata, Invalid};
 use crate::{inbound as api, net};
 use linkerd_proxy_core::authorize::{Authentication, Authorization, IpNet, Network};
 use linkerd_proxy_core::meta::Meta;
-use linkerd_proxy_core::route::{Match, Route, Rule};
+use linkerd_proxy_core::rate_limit::{Limiter, RateLimit};
+use linkerd_proxy_core::route::{Route, Rule};
 use linkerd_proxy_core::server::{Protocol, RoutePolicy, ServerPolicy};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,24 +25,47 @@ pub fn server(message: api::Server) -> Result<ServerPolicy, Invalid> {
         .protocol
         .and_then(|protocol| protocol.kind)
         .ok_or(Invalid::Missing("protocol"))?;
-    let (protocol, routes) = match kind {
+    let (protocol, routes, limit) = match kind {
         Kind::Detect(detect) => {
             let timeout = detect.timeout.map(duration).transpose()?;
             let timeout = timeout.unwrap_or(Duration::from_secs(10));
-            (Protocol::Detect(timeout), http_routes(detect.http_routes)?)
+            (
+                Protocol::Detect(timeout),
+                http_routes(detect.http_routes)?,
+                detect.http_local_rate_limit,
+            )
         }
-        Kind::Http1(http) => (Protocol::Http1, http_routes(http.routes)?),
-        Kind::Http2(http) => (Protocol::Http2, http_routes(http.routes)?),
-        Kind::Grpc(grpc) => (Protocol::Grpc, grpc_routes(grpc.routes)?),
-        Kind::Opaque(_) => (Protocol::Opaque, Vec::new()),
-        Kind::Tls(_) => (Protocol::Tls, Vec::new()),
+        Kind::Http1(http) => (
+            Protocol::Http1,
+            http_routes(http.routes)?,
+            http.local_rate_limit,
+        ),
+        Kind::Http2(http) => (
+            Protocol::Http2,
+            http_routes(http.routes)?,
+            http.local_rate_limit,
+        ),
+        Kind::Grpc(grpc) => (Protocol::Grpc, grpc_routes(grpc.routes)?, None),
+        Kind::Opaque(_) => (Protocol::Opaque, Vec::new(), None),
+        Kind::Tls(_) => (Protocol::Tls, Vec::new(), None),
     };
-    Ok(ServerPolicy::new(
-        labelled(&message.labels),
-        protocol,
-        authorizations,
-        routes,
-    ))
+    let policy = ServerPolicy::new(labelled(&message.labels), protocol, authorizations, routes);
+    Ok(policy.limited(limit.map(rate_limit)))
+}
+
+fn rate_limit(message: api::HttpLocalRateLimit) -> Limiter {
+    use api::http_local_rate_limit::Limit;
+    let rate = |limit: Limit| limit.requests_per_second;
+    let over = |over: api::http_local_rate_limit::Override| {
+        let names = over.clients?.identities.into_iter().map(|id| id.name);
+        Some((names.collect(), rate(over.limit?)))
+    };
+    Limiter::new(RateLimit {
+        meta: metadata(message.metadata, "default"),
+        total: message.total.map(rate),
+        identity: message.identity.map(rate),
+        overrides: message.overrides.into_iter().filter_map(over).collect(),
+    })
 }
 
 /// Labels `group`, `kind` and `name` name the server.
@@ -59,60 +83,51 @@ fn labelled(labels: &BTreeMap<String, String>) -> Arc<Meta> {
     })
 }
 
-fn http_routes(messages: Vec<api::HttpRoute>) -> Result<Routes, Invalid> {
-    messages
-        .into_iter()
-        .map(|route| {
-            let rules = route
-                .rules
-                .into_iter()
-                .map(|rule| {
-                    Ok(make_rule(
-                        http_matches(rule.matches)?,
-                        rule.filters.is_empty(),
-                    ))
+/// HTTP and gRPC routes differ only in their messages.
+macro_rules! routes {
+    ($name:ident, $route:ident, $module:ident, $matches:ident, $filters:path) => {
+        fn $name(messages: Vec<api::$route>) -> Result<Routes, Invalid> {
+            let rule = |rule: api::$module::Rule| {
+                Ok(Rule {
+                    matches: $matches(rule.matches)?,
+                    policy: RoutePolicy {
+                        filters: $filters(rule.filters)?,
+                    },
                 })
-                .collect::<Result<Vec<_>, Invalid>>()?;
-            let made = Route {
-                meta: metadata(route.metadata, "default"),
-                hosts: hosts(route.hosts)?,
-                rules,
             };
-            Ok((made, authorizations(route.authorizations)?))
-        })
-        .collect()
+            messages
+                .into_iter()
+                .map(|route| {
+                    let made = Route {
+                        meta: metadata(route.metadata, "default"),
+                        hosts: hosts(route.hosts)?,
+                        rules: route
+                            .rules
+                            .into_iter()
+                            .map(rule)
+                            .collect::<Result<_, Invalid>>()?,
+                    };
+                    Ok((made, authorizations(route.authorizations)?))
+                })
+                .collect()
+        }
+    };
 }
 
-fn grpc_routes(messages: Vec<api::GrpcRoute>) -> Result<Routes, Invalid> {
-    messages
-        .into_iter()
-        .map(|route| {
-            let rules = route
-                .rules
-                .into_iter()
-                .map(|rule| {
-                    Ok(make_rule(
-                        grpc_matches(rule.matches)?,
-                        rule.filters.is_empty(),
-                    ))
-                })
-                .collect::<Result<Vec<_>, Invalid>>()?;
-            let made = Route {
-                meta: metadata(route.metadata, "default"),
-                hosts: hosts(route.hosts)?,
-                rules,
-            };
-            Ok((made, authorizations(route.authorizations)?))
-        })
-        .collect()
-}
-
-fn make_rule(matches: Vec<Match>, plain: bool) -> Rule<RoutePolicy> {
-    Rule {
-        matches,
-        policy: RoutePolicy { filtered: !plain },
-    }
-}
+routes!(
+    http_routes,
+    HttpRoute,
+    http_route,
+    http_matches,
+    filters::inbound_http
+);
+routes!(
+    grpc_routes,
+    GrpcRoute,
+    grpc_route,
+    grpc_matches,
+    filters::inbound_grpc
+);
 
 /// An authorization without networks admits nobody and is left out.
 fn authorizations(messages: Vec<api::Authz>) -> Result<Vec<Authorization>, Invalid> {

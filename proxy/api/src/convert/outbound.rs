@@ -1,8 +1,10 @@
 //! Outbound policy.
 
 use super::routes::{grpc_matches, hosts, http_matches};
-use super::{destination, duration, metadata, Invalid};
+use super::{destination, duration, filters, metadata, Invalid};
 use crate::outbound as api;
+use linkerd_proxy_core::breaker::Accrual;
+use linkerd_proxy_core::filter::Filter;
 use linkerd_proxy_core::meta::Meta;
 use linkerd_proxy_core::outbound::{
     Backend, ClientPolicy, Distribution, Load, Protocol, Routes, RulePolicy, Target,
@@ -11,6 +13,9 @@ use linkerd_proxy_core::route::{Route, Rule};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Longer hints of endpoints are not believed.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
 /// Reads the policy of a target.
 ///
@@ -31,12 +36,12 @@ pub fn policy(message: api::OutboundPolicy) -> Result<ClientPolicy, Invalid> {
                 .unwrap_or(Duration::from_secs(10)),
             http1: detect
                 .http1
-                .map(|h| http_routes(h.routes))
+                .map(|h| http_routes(h.routes, h.failure_accrual))
                 .transpose()?
                 .unwrap_or(no_routes()),
             http2: detect
                 .http2
-                .map(|h| http_routes(h.routes))
+                .map(|h| http_routes(h.routes, h.failure_accrual))
                 .transpose()?
                 .unwrap_or(no_routes()),
             opaque: detect
@@ -46,9 +51,9 @@ pub fn policy(message: api::OutboundPolicy) -> Result<ClientPolicy, Invalid> {
                 .unwrap_or(Distribution::Empty),
         },
         Kind::Opaque(bytes) => Protocol::Opaque(opaque(bytes)?),
-        Kind::Http1(http) => Protocol::Http1(http_routes(http.routes)?),
-        Kind::Http2(http) => Protocol::Http2(http_routes(http.routes)?),
-        Kind::Grpc(grpc) => Protocol::Http2(grpc_routes(grpc.routes)?),
+        Kind::Http1(http) => Protocol::Http1(http_routes(http.routes, http.failure_accrual)?),
+        Kind::Http2(http) => Protocol::Http2(http_routes(http.routes, http.failure_accrual)?),
+        Kind::Grpc(grpc) => Protocol::Http2(grpc_routes(grpc.routes, grpc.failure_accrual)?),
         Kind::Tls(tls) => {
             let rule = tls
                 .routes
@@ -56,7 +61,7 @@ pub fn policy(message: api::OutboundPolicy) -> Result<ClientPolicy, Invalid> {
                 .next()
                 .and_then(|route| route.rules.into_iter().next());
             Protocol::Tls(match rule {
-                Some(rule) if rule.filters.is_empty() => tls_distribution(rule.backends)?,
+                Some(rule) if rule.filters.is_empty() => tls_route(rule.backends, None)?,
                 Some(_) | None => forbidden(),
             })
         }
@@ -73,10 +78,12 @@ fn no_routes() -> Routes {
 
 /// What a filter of a byte route makes of it: nothing may pass.
 fn forbidden() -> Distribution {
-    Distribution::FirstAvailable(vec![Backend {
-        meta: Arc::new(Meta::default_named("forbidden")),
-        target: Target::Fail("connection forbidden by route".into()),
-    }])
+    Distribution::FirstAvailable(vec![forbidden_backend()])
+}
+
+fn forbidden_backend() -> Backend {
+    let meta = Arc::new(Meta::default_named("forbidden"));
+    Backend::new(meta, Target::Fail("connection forbidden by route".into()))
 }
 
 fn opaque(message: api::proxy_protocol::Opaque) -> Result<Distribution, Invalid> {
@@ -86,110 +93,95 @@ fn opaque(message: api::proxy_protocol::Opaque) -> Result<Distribution, Invalid>
         .next()
         .and_then(|route| route.rules.into_iter().next());
     match rule {
-        Some(rule) if rule.filters.is_empty() => opaque_distribution(rule.backends),
+        Some(rule) if rule.filters.is_empty() => opaque_route(rule.backends, None),
         Some(_) => Ok(forbidden()),
         None => Ok(Distribution::Empty),
     }
 }
 
-fn http_routes(messages: Vec<api::HttpRoute>) -> Result<Routes, Invalid> {
-    let mut routes = Vec::with_capacity(messages.len());
-    for route in messages {
-        let mut rules = Vec::with_capacity(route.rules.len());
-        for rule in route.rules {
-            let mut unsupported = unsupported(
-                rule.timeouts
-                    .is_some_and(|t| t != crate::http_route::Timeouts::default()),
-                rule.retry.is_some(),
-            );
-            for filter in &rule.filters {
-                use api::http_route::filter::Kind;
-                unsupported.push(match filter.kind {
-                    Some(Kind::FailureInjector(_)) => "failure injector",
-                    Some(Kind::RequestHeaderModifier(_)) => "request header modifier",
-                    Some(Kind::Redirect(_)) => "redirect",
-                    Some(Kind::ResponseHeaderModifier(_)) => "response header modifier",
-                    None => "unknown filter",
-                });
-            }
-            let distribution = http_distribution(rule.backends)?;
-            rules.push(Rule {
-                matches: http_matches(rule.matches)?,
-                policy: RulePolicy {
-                    distribution,
-                    unsupported,
-                },
-            });
+/// HTTP and gRPC rules differ only in their messages.
+macro_rules! rules {
+    ($name:ident, $route:ident, $matches:ident, $filters:path, $retry:path, $distribution:ident) => {
+        fn $name(
+            messages: Vec<api::$route>,
+            accrual: Option<api::FailureAccrual>,
+        ) -> Result<Routes, Invalid> {
+            let accrual = breaker(accrual)?;
+            let rule = |rule: api::$distribution::Rule| {
+                #[allow(deprecated)]
+                let old_timeout = rule.request_timeout;
+                Ok(Rule {
+                    matches: $matches(rule.matches)?,
+                    policy: RulePolicy {
+                        distribution: $distribution(rule.backends, accrual.as_ref())?,
+                        filters: $filters(rule.filters)?,
+                        timeouts: filters::timeouts(rule.timeouts, old_timeout)?,
+                        retry: rule.retry.map($retry).transpose()?,
+                        obeys_headers: rule.allow_l5d_request_headers,
+                    },
+                })
+            };
+            messages
+                .into_iter()
+                .map(|route| {
+                    Ok(Route {
+                        meta: metadata(route.metadata, "default"),
+                        hosts: hosts(route.hosts)?,
+                        rules: route
+                            .rules
+                            .into_iter()
+                            .map(rule)
+                            .collect::<Result<_, Invalid>>()?,
+                    })
+                })
+                .collect()
         }
-        let meta = metadata(route.metadata, "default");
-        routes.push(Route {
-            meta,
-            hosts: hosts(route.hosts)?,
-            rules,
-        });
-    }
-    Ok(routes.into())
+    };
 }
 
-fn grpc_routes(messages: Vec<api::GrpcRoute>) -> Result<Routes, Invalid> {
-    let mut routes = Vec::with_capacity(messages.len());
-    for route in messages {
-        let mut rules = Vec::with_capacity(route.rules.len());
-        for rule in route.rules {
-            let mut unsupported = unsupported(
-                rule.timeouts
-                    .is_some_and(|t| t != crate::http_route::Timeouts::default()),
-                rule.retry.is_some(),
-            );
-            for filter in &rule.filters {
-                use api::grpc_route::filter::Kind;
-                unsupported.push(match filter.kind {
-                    Some(Kind::FailureInjector(_)) => "failure injector",
-                    Some(Kind::RequestHeaderModifier(_)) => "request header modifier",
-                    None => "unknown filter",
-                });
-            }
-            let distribution = grpc_distribution(rule.backends)?;
-            rules.push(Rule {
-                matches: grpc_matches(rule.matches)?,
-                policy: RulePolicy {
-                    distribution,
-                    unsupported,
-                },
-            });
-        }
-        let meta = metadata(route.metadata, "default");
-        routes.push(Route {
-            meta,
-            hosts: hosts(route.hosts)?,
-            rules,
-        });
-    }
-    Ok(routes.into())
+rules!(
+    http_routes,
+    HttpRoute,
+    http_matches,
+    filters::outbound_http,
+    filters::http_retry,
+    http_route
+);
+rules!(
+    grpc_routes,
+    GrpcRoute,
+    grpc_matches,
+    filters::outbound_grpc,
+    filters::grpc_retry,
+    grpc_route
+);
+
+fn breaker(message: Option<api::FailureAccrual>) -> Result<Option<Arc<Accrual>>, Invalid> {
+    let accrual = message.map(filters::accrual).transpose()?.flatten();
+    Ok(accrual.map(Arc::new))
 }
 
-fn unsupported(timeouts: bool, retry: bool) -> Vec<&'static str> {
-    let mut names = Vec::new();
-    if timeouts {
-        names.push("timeouts");
-    }
-    if retry {
-        names.push("retry");
-    }
-    names
+/// Byte backends know no filters but those that forbid.
+fn forbids<T>(filters: &[T]) -> bool {
+    !filters.is_empty()
 }
+
+type Breaker<'a> = Option<&'a Arc<Accrual>>;
 
 /// The same distribution exists four times on the wire.
 macro_rules! distribution {
-    ($name:ident, $module:ident) => {
-        fn $name(message: Option<api::$module::Distribution>) -> Result<Distribution, Invalid> {
-            use api::$module::distribution::Kind;
+    ($name:ident, $read:ident) => {
+        fn $name(
+            message: Option<api::$name::Distribution>,
+            accrual: Breaker<'_>,
+        ) -> Result<Distribution, Invalid> {
+            use api::$name::distribution::Kind;
             match message.and_then(|distribution| distribution.kind) {
                 None | Some(Kind::Empty(_)) => Ok(Distribution::Empty),
                 Some(Kind::FirstAvailable(first)) => first
                     .backends
                     .into_iter()
-                    .map(|route| backend(route.backend))
+                    .map(|route| $read(route, accrual))
                     .collect::<Result<_, _>>()
                     .map(Distribution::FirstAvailable),
                 Some(Kind::RandomAvailable(random)) => random
@@ -197,7 +189,7 @@ macro_rules! distribution {
                     .into_iter()
                     .map(|weighted| {
                         let route = weighted.backend.ok_or(Invalid::Missing("backend"))?;
-                        Ok((backend(route.backend)?, weighted.weight))
+                        Ok(($read(route, accrual)?, weighted.weight))
                     })
                     .collect::<Result<_, _>>()
                     .map(Distribution::RandomAvailable),
@@ -206,12 +198,49 @@ macro_rules! distribution {
     };
 }
 
-distribution!(http_distribution, http_route);
-distribution!(grpc_distribution, grpc_route);
-distribution!(opaque_distribution, opaque_route);
-distribution!(tls_distribution, tls_route);
+distribution!(http_route, http_backend);
+distribution!(grpc_route, grpc_backend);
+distribution!(opaque_route, opaque_backend);
+distribution!(tls_route, tls_backend);
 
-fn backend(message: Option<api::Backend>) -> Result<Backend, Invalid> {
+fn http_backend(
+    message: api::http_route::RouteBackend,
+    accrual: Breaker<'_>,
+) -> Result<Backend, Invalid> {
+    let filters = filters::outbound_http(message.filters)?;
+    backend(message.backend, filters, accrual)
+}
+
+fn grpc_backend(
+    message: api::grpc_route::RouteBackend,
+    accrual: Breaker<'_>,
+) -> Result<Backend, Invalid> {
+    let filters = filters::outbound_grpc(message.filters)?;
+    backend(message.backend, filters, accrual)
+}
+
+fn opaque_backend(
+    message: api::opaque_route::RouteBackend,
+    _: Breaker<'_>,
+) -> Result<Backend, Invalid> {
+    if forbids(&message.filters) {
+        return Ok(forbidden_backend());
+    }
+    backend(message.backend, Arc::new([]), None)
+}
+
+fn tls_backend(message: api::tls_route::RouteBackend, _: Breaker<'_>) -> Result<Backend, Invalid> {
+    if forbids(&message.filters) {
+        return Ok(forbidden_backend());
+    }
+    backend(message.backend, Arc::new([]), None)
+}
+
+fn backend(
+    message: Option<api::Backend>,
+    filters: Arc<[Filter]>,
+    accrual: Breaker<'_>,
+) -> Result<Backend, Invalid> {
     let message = message.ok_or(Invalid::Missing("backend"))?;
     let meta = metadata(message.metadata, "default");
     let target = match message.kind {
@@ -227,27 +256,42 @@ fn backend(message: Option<api::Backend>) -> Result<Backend, Invalid> {
             Target::Balance {
                 path: dst.path,
                 load: load(balancer.load)?,
+                accrual: accrual.cloned(),
             }
         }
     };
-    Ok(Backend { meta, target })
+    Ok(Backend {
+        meta,
+        target,
+        filters,
+    })
 }
 
 fn load(message: Option<api::backend::balance_p2c::Load>) -> Result<Load, Invalid> {
     use api::backend::balance_p2c::Load as Kind;
-    let (default_rtt, decay) = match message {
-        None => return Ok(Load::default()),
-        Some(Kind::PeakEwma(ewma)) => (ewma.default_rtt, ewma.decay),
-        Some(Kind::PenaltyPeakEwma(ewma)) => (ewma.default_rtt, ewma.decay),
-    };
     let base = Load::default();
-    Ok(Load {
-        default_rtt: default_rtt
+    let or = |message: Option<prost_types::Duration>, default: Duration| {
+        message
             .map(duration)
-            .transpose()?
-            .unwrap_or(base.default_rtt),
-        decay: decay.map(duration).transpose()?.unwrap_or(base.decay),
-    })
+            .transpose()
+            .map(|d| d.unwrap_or(default))
+    };
+    match message {
+        None => Ok(base),
+        Some(Kind::PeakEwma(ewma)) => Ok(Load {
+            default_rtt: or(ewma.default_rtt, base.default_rtt)?,
+            decay: or(ewma.decay, base.decay)?,
+            penalty: None,
+        }),
+        Some(Kind::PenaltyPeakEwma(ewma)) => Ok(Load {
+            default_rtt: or(ewma.default_rtt, base.default_rtt)?,
+            decay: or(ewma.decay, base.decay)?,
+            penalty: Some((
+                or(ewma.penalty, Duration::from_secs(5))?,
+                or(ewma.max_retry_after, RETRY_AFTER_MAX)?.min(RETRY_AFTER_MAX),
+            )),
+        }),
+    }
 }
 
 #[cfg(test)]
@@ -305,6 +349,7 @@ mod tests {
         let expected = Target::Balance {
             path: "web.ns:80".into(),
             load: Load::default(),
+            accrual: None,
         };
         assert_eq!(expected, distribution.backends()[0].target);
     }

@@ -1,6 +1,7 @@
 //! The one body type: nothing, some bytes, or what a peer sends, with an eye on its end.
 
 use super::client::Pooled;
+use super::peek::Peeked;
 use super::Broken;
 use crate::outbound::endpoint::Pending;
 use crate::telemetry::exchange::Exchange;
@@ -14,26 +15,33 @@ use std::task::{ready, Context, Poll};
 #[derive(Debug)]
 pub struct Body(Kind);
 
-#[derive(Debug)]
 enum Kind {
     Empty,
     Full(Bytes),
     Incoming(Incoming),
     Tracked(Box<Tracked>),
+    Peeked(Box<Peeked>),
+    /// What few routes ask for: timeouts and replays.
+    Wrapped(Pin<Box<dyn http_body::Body<Data = Bytes, Error = Broken> + Send>>),
+}
+
+impl std::fmt::Debug for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "Empty",
+            Self::Full(_) => "Full",
+            Self::Incoming(_) => "Incoming",
+            Self::Tracked(_) => "Tracked",
+            Self::Peeked(_) => "Peeked",
+            Self::Wrapped(_) => "Wrapped",
+        })
+    }
 }
 
 /// A response body and what must happen at its first frame and at its end.
 pub struct Tracked {
     inner: Incoming,
     end: AtEnd,
-}
-
-impl std::fmt::Debug for Tracked {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tracked")
-            .field("inner", &self.inner)
-            .finish_non_exhaustive()
-    }
 }
 
 /// What ends with a response.
@@ -59,20 +67,23 @@ impl AtEnd {
 
     fn complete(&mut self) {
         self.first_frame();
-        if let Some(mut exchange) = self.exchange.take() {
-            exchange.end();
+        let class = self.exchange.take().and_then(|mut exchange| exchange.end());
+        if let Some((mut pending, class)) = self.pending.take().zip(class) {
+            pending.ended(class);
         }
-        self.pending = None;
         if let Some(pooled) = self.pooled.take() {
             pooled.give_back();
         }
     }
 
-    fn fail(&mut self) {
-        if let Some(mut exchange) = self.exchange.take() {
-            exchange.fail("unclassified");
+    fn fail(&mut self, error: &'static str) {
+        let class = self
+            .exchange
+            .take()
+            .map(|mut exchange| exchange.fail(error));
+        if let Some((mut pending, class)) = self.pending.take().zip(class) {
+            pending.ended(class);
         }
-        self.pending = None;
         self.pooled = None;
     }
 }
@@ -95,6 +106,27 @@ impl Body {
             return Self(Kind::Incoming(inner));
         }
         Self(Kind::Tracked(Box::new(Tracked { inner, end })))
+    }
+
+    /// A body with something around it.
+    pub fn wrapped(
+        inner: impl http_body::Body<Data = Bytes, Error = Broken> + Send + 'static,
+    ) -> Self {
+        Self(Kind::Wrapped(Box::pin(inner)))
+    }
+
+    /// A body whose first frames were looked at.
+    pub fn peeked(peeked: Peeked) -> Self {
+        Self(Kind::Peeked(Box::new(peeked)))
+    }
+
+    /// Counts the exchange as failed because we end it.
+    pub fn abort(&mut self, error: &'static str) {
+        match &mut self.0 {
+            Kind::Tracked(tracked) => tracked.end.fail(error),
+            Kind::Peeked(peeked) => peeked.inner().abort(error),
+            Kind::Empty | Kind::Full(_) | Kind::Incoming(_) | Kind::Wrapped(_) => {}
+        }
     }
 }
 
@@ -129,6 +161,8 @@ impl http_body::Body for Body {
             }
             Kind::Incoming(incoming) => Pin::new(incoming).poll_frame(cx).map_err(Broken::from),
             Kind::Tracked(tracked) => tracked.poll_frame(cx),
+            Kind::Peeked(peeked) => Pin::new(&mut **peeked).poll_frame(cx),
+            Kind::Wrapped(wrapped) => wrapped.as_mut().poll_frame(cx),
         }
     }
 
@@ -138,6 +172,8 @@ impl http_body::Body for Body {
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Incoming(incoming) => incoming.is_end_stream(),
             Kind::Tracked(tracked) => tracked.inner.is_end_stream(),
+            Kind::Peeked(peeked) => peeked.is_end_stream(),
+            Kind::Wrapped(wrapped) => wrapped.is_end_stream(),
         }
     }
 
@@ -147,6 +183,8 @@ impl http_body::Body for Body {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Incoming(incoming) => incoming.size_hint(),
             Kind::Tracked(tracked) => tracked.inner.size_hint(),
+            Kind::Peeked(peeked) => peeked.size_hint(),
+            Kind::Wrapped(wrapped) => wrapped.size_hint(),
         }
     }
 }
@@ -172,7 +210,7 @@ impl Tracked {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                self.end.fail();
+                self.end.fail("unclassified");
                 Poll::Ready(Some(Err(error.into())))
             }
         }

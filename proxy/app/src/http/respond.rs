@@ -1,11 +1,13 @@
 //! Answers that the proxy gives itself.
 
 use super::body::Body;
+use super::filters::Reply;
 use super::headers::{PROXY_CONNECTION, PROXY_ERROR};
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use linkerd_proxy_core::classify::is_grpc;
 use linkerd_proxy_core::failure::Failure;
+use linkerd_proxy_core::filter::Injected;
 
 /// What the client understands, noted before its request is taken apart.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +62,47 @@ pub fn respond(failure: Failure, manner: Manner) -> Response<Body> {
     }
     *response.status_mut() =
         StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+}
+
+/// gRPC's FAILED_PRECONDITION, for failures that a route injects as HTTP.
+const GRPC_FAILED_PRECONDITION: u16 = 9;
+/// gRPC's NOT_FOUND, for redirects.
+const GRPC_NOT_FOUND: u16 = 5;
+
+/// Builds the response that a filter gives.
+pub fn reply(reply: &Reply, manner: Manner) -> Response<Body> {
+    let (status, code, text, location) = match reply {
+        Reply::Invalid => return respond(Failure::Unexpected, manner),
+        Reply::Injected(Injected::Http(status), text) => {
+            (*status, GRPC_FAILED_PRECONDITION, text.as_str(), None)
+        }
+        Reply::Injected(Injected::Grpc(code), text) => (200, *code, text.as_str(), None),
+        Reply::Redirect { status, location } => {
+            (*status, GRPC_NOT_FOUND, "redirected", Some(location))
+        }
+    };
+    let mut response = Response::new(Body::empty());
+    let grpc = manner.grpc || matches!(reply, Reply::Injected(Injected::Grpc(_), _));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    if let Some(Ok(location)) = location.map(|location| HeaderValue::from_str(location)) {
+        headers.insert(LOCATION, location);
+    }
+    let text = HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("failure injected"));
+    if manner.emit {
+        headers.insert(PROXY_ERROR, text.clone());
+    }
+    if grpc {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert("grpc-status", HeaderValue::from(code));
+        if manner.emit {
+            headers.insert("grpc-message", text);
+        }
+        return response;
+    }
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response
 }
 

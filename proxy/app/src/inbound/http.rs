@@ -4,8 +4,9 @@ use super::{audit, Accepted, ClientTls, Inbound};
 use crate::drain::Drain;
 use crate::http::body::{AtEnd, Body};
 use crate::http::client::{HttpClient, Pool, SendError};
+use crate::http::filters::on_request;
 use crate::http::headers::{self, Routed, CLIENT_ID, DST_CANONICAL, ORIG_PROTO};
-use crate::http::respond::{respond, Manner};
+use crate::http::respond::{reply, respond, Manner};
 use crate::http::server::{serve, Closer, Service};
 use crate::http::upgrade;
 use crate::http::{Broken, Version};
@@ -21,6 +22,7 @@ use linkerd_proxy_core::authorize::Peer;
 use linkerd_proxy_core::failure::Failure;
 use linkerd_proxy_core::labels::Labels;
 use linkerd_proxy_core::meta::Meta;
+use linkerd_proxy_core::rate_limit::Scope;
 use linkerd_proxy_core::server::{ServerPolicy, Verdict};
 use std::collections::HashMap;
 use std::io;
@@ -174,8 +176,18 @@ impl Connection {
         let handles = match policy.check(&Routed(&request), ip, &self.peer) {
             Verdict::Allow {
                 route,
+                rule,
                 authorization,
             } => {
+                let found = &policy.routes[route].rules[rule];
+                if let Err(answer) = on_request(&found.policy.filters, &found.matches, &mut request)
+                {
+                    return Ok(reply(&answer, manner));
+                }
+                if let Err(scope) = self.limit(&policy) {
+                    self.count_limited(&policy, scope);
+                    return Ok(self.fail(Failure::RateLimited, manner));
+                }
                 audit(
                     &authorization.meta.name,
                     self.accepted.client,
@@ -325,6 +337,36 @@ impl Connection {
             self.closer.close();
         }
         respond(failure, manner)
+    }
+
+    /// Takes the request into the server's rate limits.
+    fn limit(&self, policy: &ServerPolicy) -> Result<(), Scope> {
+        let Some(limiter) = &policy.limiter else {
+            return Ok(());
+        };
+        let client = match &self.accepted.tls {
+            ClientTls::Mesh(Some(id)) => Some(id.as_str()),
+            ClientTls::Mesh(None) | ClientTls::Opaque(_) | ClientTls::None(_) => None,
+        };
+        let now = u64::try_from(self.inbound.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let mut limiter = limiter.lock().unwrap_or_else(PoisonError::into_inner);
+        limiter.admit(client, now)
+    }
+
+    fn count_limited(&self, policy: &ServerPolicy, scope: Scope) {
+        let Some(limiter) = &policy.limiter else {
+            return;
+        };
+        let meta = {
+            let limiter = limiter.lock().unwrap_or_else(PoisonError::into_inner);
+            limiter.limit().meta.clone()
+        };
+        let labels = self
+            .server_labels(policy)
+            .and(&short_meta("ratelimit", &meta))
+            .with("ratelimit_scope", scope.label())
+            .and(&self.accepted.tls.labels());
+        self.inbound.metrics.http_rate_limited.get(&labels).add(1);
     }
 
     fn server_labels(&self, policy: &ServerPolicy) -> Labels {

@@ -3,11 +3,13 @@
 //! Source: linkerd2-proxy linkerd/proxy/balance, linkerd/pool, linkerd/app/core failfast (behaviour).
 
 use super::endpoint::Endpoint;
+use super::gate::Gate;
 use super::Outbound;
 use crate::control::watch::{follow, Event};
 use linkerd_proxy_api::convert::destination::{update, Update};
 use linkerd_proxy_api::destination as api;
 use linkerd_proxy_core::balance::pick;
+use linkerd_proxy_core::breaker::Accrual;
 use linkerd_proxy_core::endpoint::Endpoint as Facts;
 use linkerd_proxy_core::failure::Failure;
 use linkerd_proxy_core::outbound::Load;
@@ -30,6 +32,8 @@ type Endpoints = Arc<Vec<Arc<Endpoint>>>;
 pub struct Balancer {
     path: String,
     load: Load,
+    accrual: Option<Arc<Accrual>>,
+    me: Weak<Self>,
     outbound: Weak<Outbound>,
     endpoints: Mutex<Endpoints>,
     changed: Notify,
@@ -54,10 +58,17 @@ impl Drop for Balancer {
 
 impl Balancer {
     /// Starts to follow `path`; ends when the last user drops it.
-    pub fn new(outbound: &Arc<Outbound>, path: String, load: Load) -> Arc<Self> {
-        let balancer = Arc::new(Self {
+    pub fn new(
+        outbound: &Arc<Outbound>,
+        path: String,
+        load: Load,
+        accrual: Option<Arc<Accrual>>,
+    ) -> Arc<Self> {
+        let balancer = Arc::new_cyclic(|me| Self {
             path,
             load,
+            accrual,
+            me: me.clone(),
             outbound: Arc::downgrade(outbound),
             endpoints: Mutex::default(),
             changed: Notify::new(),
@@ -72,6 +83,11 @@ impl Balancer {
         ));
         *balancer.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
         balancer
+    }
+
+    /// Whether it weighs and breaks like this.
+    pub fn is_for(&self, load: Load, accrual: Option<&Arc<Accrual>>) -> bool {
+        self.load == load && self.accrual.as_ref() == accrual
     }
 
     /// Whether a request would be sent at once or at least wait, rather than fail.
@@ -150,7 +166,8 @@ impl Balancer {
         ));
     }
 
-    fn opened(&self) {
+    /// Lets requests in again, because an endpoint may take them.
+    pub fn opened(&self) {
         if self.shut.swap(false, Relaxed) {
             info!(path = %self.path, "Service has recovered");
         }
@@ -207,7 +224,11 @@ impl Balancer {
             }
             let endpoint = match old.get(&facts.addr) {
                 Some(known) if known.facts == facts => known.clone(),
-                Some(_) | None => Endpoint::new(outbound, facts, &self.path, self.load),
+                Some(_) | None => {
+                    let gate = self.accrual.as_deref();
+                    let gate = gate.map(|kind| Gate::new(kind, self.me.clone(), facts.addr));
+                    Endpoint::new(outbound, facts, &self.path, self.load, gate)
+                }
             };
             into.insert(endpoint.facts.addr, endpoint);
         }

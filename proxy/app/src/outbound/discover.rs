@@ -6,14 +6,18 @@ use super::Outbound;
 use crate::control::grpc::code;
 use crate::control::watch::{follow, Event};
 use crate::telemetry::registry::Counter;
+use crate::telemetry::route::RetryMetrics;
 use crate::telemetry::{full_meta, route_meta};
 use linkerd_proxy_api::convert;
 use linkerd_proxy_api::{destination as dst_api, outbound as api};
+use linkerd_proxy_core::breaker::Accrual;
 use linkerd_proxy_core::failure::Failure;
+use linkerd_proxy_core::filter::Filter;
 use linkerd_proxy_core::labels::Labels;
 use linkerd_proxy_core::meta::Meta;
 use linkerd_proxy_core::outbound::{
-    combine, Backend as Facts, ClientPolicy, Distribution, Load, Profile, Protocol, Routes, Target,
+    combine, Backend as Facts, ClientPolicy, Distribution, Load, Profile, Protocol, Routes,
+    RulePolicy, Target,
 };
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -40,9 +44,12 @@ pub struct Logical {
     pub opaque: Rule,
 }
 
-/// A distribution with its backends at hand.
+/// A rule with its backends at hand.
 pub struct Rule {
-    distribution: Distribution,
+    /// What the rule demands.
+    pub policy: RulePolicy,
+    /// What is counted for its retries.
+    pub metrics: RetryMetrics,
     backends: Vec<Backend>,
     statuses: Labels,
     counters: Mutex<Vec<(Outcome, Arc<Counter>)>>,
@@ -56,6 +63,8 @@ type Outcome = (u16, &'static str);
 pub struct Backend {
     /// Where its requests go.
     pub target: BackendTarget,
+    /// What is done to them.
+    pub filters: Arc<[Filter]>,
     /// Requests sent to it.
     pub requests: Arc<Counter>,
 }
@@ -79,7 +88,7 @@ impl Rule {
             BackendTarget::Forward(_) => true,
             BackendTarget::Fail => false,
         };
-        let chosen = crate::random::with(|rng| self.distribution.pick(&ready, rng));
+        let chosen = crate::random::with(|rng| self.policy.distribution.pick(&ready, rng));
         chosen.and_then(|i| self.backends.get(i))
     }
 
@@ -146,7 +155,8 @@ impl Drop for Entry {
 #[derive(Default)]
 pub struct Cache {
     entries: Mutex<HashMap<SocketAddr, Arc<Entry>>>,
-    balancers: Mutex<HashMap<String, Weak<Balancer>>>,
+    /// By path; those of one path differ in how they weigh and break.
+    balancers: Mutex<HashMap<String, Vec<Weak<Balancer>>>>,
 }
 
 impl Outbound {
@@ -202,20 +212,31 @@ impl Outbound {
             .balancers
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        balancers.retain(|_, balancer| balancer.strong_count() > 0);
+        balancers.retain(|_, same_path| {
+            same_path.retain(|balancer| balancer.strong_count() > 0);
+            !same_path.is_empty()
+        });
     }
 
-    fn balancer(self: &Arc<Self>, path: &str, load: Load) -> Arc<Balancer> {
+    fn balancer(
+        self: &Arc<Self>,
+        path: &str,
+        load: Load,
+        accrual: Option<&Arc<Accrual>>,
+    ) -> Arc<Balancer> {
         let mut balancers = self
             .cache
             .balancers
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = balancers.get(path).and_then(Weak::upgrade) {
+        let alike = |known: &Arc<Balancer>| known.is_for(load, accrual);
+        let same_path = balancers.entry(path.to_owned()).or_default();
+        same_path.retain(|balancer| balancer.strong_count() > 0);
+        if let Some(known) = same_path.iter().filter_map(Weak::upgrade).find(alike) {
             return known;
         }
-        let balancer = Balancer::new(self, path.to_owned(), load);
-        balancers.insert(path.to_owned(), Arc::downgrade(&balancer));
+        let balancer = Balancer::new(self, path.to_owned(), load, accrual.cloned());
+        same_path.push(Arc::downgrade(&balancer));
         balancer
     }
 
@@ -242,20 +263,13 @@ impl Outbound {
                     route
                         .rules
                         .iter()
-                        .map(|rule| {
-                            self.warn_once(&rule.policy.unsupported, &route.meta);
-                            self.rule(
-                                &parent,
-                                &route.meta,
-                                &rule.policy.distribution,
-                                &mut forwards,
-                            )
-                        })
+                        .map(|rule| self.rule(&parent, &route.meta, &rule.policy, &mut forwards))
                         .collect()
                 })
                 .collect()
         };
         let (http1, http2) = (rules(&http1), rules(&http2));
+        let opaque = RulePolicy::plain(opaque);
         let opaque = self.rule(&parent, &parent, &opaque, &mut forwards);
         Logical {
             policy,
@@ -269,15 +283,17 @@ impl Outbound {
         self: &Arc<Self>,
         parent: &Meta,
         route: &Meta,
-        distribution: &Distribution,
+        policy: &RulePolicy,
         forwards: &mut Vec<Arc<Endpoint>>,
     ) -> Rule {
         let labels = full_meta("parent", parent).and(&route_meta("route", route));
-        let backends = distribution
+        let backends = policy
+            .distribution
             .backends()
             .into_iter()
             .map(|facts| Backend {
                 target: self.target(facts, forwards),
+                filters: facts.filters.clone(),
                 requests: self
                     .metrics
                     .backend_requests
@@ -286,7 +302,8 @@ impl Outbound {
             .collect();
         let statuses = labels.with("hostname", "");
         Rule {
-            distribution: distribution.clone(),
+            policy: policy.clone(),
+            metrics: RetryMetrics::new(&self.metrics, &statuses),
             backends,
             statuses,
             counters: Mutex::default(),
@@ -295,27 +312,20 @@ impl Outbound {
 
     fn target(self: &Arc<Self>, facts: &Facts, forwards: &mut Vec<Arc<Endpoint>>) -> BackendTarget {
         match &facts.target {
-            Target::Balance { path, load } => BackendTarget::Balance(self.balancer(path, *load)),
+            Target::Balance {
+                path,
+                load,
+                accrual,
+            } => BackendTarget::Balance(self.balancer(path, *load, accrual.as_ref())),
             Target::Forward(endpoint) => {
                 if let Some(known) = forwards.iter().find(|known| known.facts == **endpoint) {
                     return BackendTarget::Forward(known.clone());
                 }
-                let made = Endpoint::new(self, Facts_::clone(endpoint), "", Load::default());
+                let made = Endpoint::new(self, Facts_::clone(endpoint), "", Load::default(), None);
                 forwards.push(made.clone());
                 BackendTarget::Forward(made)
             }
             Target::Fail(_) => BackendTarget::Fail,
-        }
-    }
-
-    /// Names each feature that is asked for but not there, once in the life of the process.
-    fn warn_once(&self, features: &[&'static str], route: &Meta) {
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        for feature in features {
-            if !warned.contains(feature) {
-                warned.push(feature);
-                warn!(feature, route = %route.name, "route asks for something that is not supported yet");
-            }
         }
     }
 }
@@ -496,10 +506,7 @@ async fn follow_policy(outbound: &Outbound, addr: SocketAddr, update: &Update<'_
 /// A policy under which everything fails.
 fn invalid() -> ClientPolicy {
     let meta = Arc::new(Meta::default_named("invalid"));
-    let backend = Facts {
-        meta: meta.clone(),
-        target: Target::Fail("invalid policy".into()),
-    };
+    let backend = Facts::new(meta.clone(), Target::Fail("invalid policy".into()));
     let distribution = Distribution::FirstAvailable(vec![backend]);
     let none: Routes = Arc::new([]);
     let protocol = Protocol::Detect {

@@ -1,8 +1,10 @@
 //! One endpoint: how it is reached, how loaded it is, and what is counted for it.
 
+use super::gate::Gate;
 use super::Outbound;
 use crate::http::body::{AtEnd, Body};
 use crate::http::client::{is_stream_error, HttpClient, Pool, SendError};
+use crate::http::filters::Reply;
 use crate::http::headers::{self, PROXY_CONNECTION, PROXY_ERROR, REQUIRE_ID};
 use crate::http::{upgrade, Broken};
 use crate::net::connect::Connector;
@@ -12,7 +14,9 @@ use crate::telemetry::exchange::{Exchange, HttpMetrics};
 use crate::telemetry::target_labels;
 use crate::telemetry::transport::Transport;
 use ::http::{HeaderValue, Request, Response, Version};
-use linkerd_proxy_core::balance::{load, PeakEwma};
+use linkerd_proxy_core::balance::{load, penalized, PeakEwma};
+use linkerd_proxy_core::breaker::sign;
+use linkerd_proxy_core::classify::Class;
 use linkerd_proxy_core::endpoint::{Endpoint as Facts, Hint};
 use linkerd_proxy_core::failure::Failure;
 use linkerd_proxy_core::labels::{label_name, Labels};
@@ -21,7 +25,7 @@ use linkerd_proxy_core::transport_header::Header;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A known endpoint.
 pub struct Endpoint {
@@ -32,6 +36,8 @@ pub struct Endpoint {
     ewma: Mutex<PeakEwma>,
     pending: AtomicU32,
     failed: AtomicBool,
+    gate: Option<Gate>,
+    penalty: Option<(Duration, Duration)>,
     born: Instant,
     meshed: bool,
 }
@@ -41,6 +47,10 @@ pub struct Pending {
     endpoint: Arc<Endpoint>,
     started: Instant,
     sampled: bool,
+    /// The round trip that the response counts as, at least.
+    penalty: Option<Duration>,
+    /// Whether the breaker waits for the outcome.
+    gated: bool,
 }
 
 impl Pending {
@@ -53,7 +63,20 @@ impl Pending {
                 .ewma
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            ewma.record(self.started.elapsed(), now);
+            let rtt = self.started.elapsed().max(self.penalty.unwrap_or_default());
+            ewma.record(rtt, now);
+        }
+    }
+
+    /// Tells the breaker how the exchange ended.
+    pub fn ended(&mut self, class: Class) {
+        if let Some(gate) = &self.endpoint.gate {
+            if std::mem::take(&mut self.gated) {
+                gate.responded(
+                    sign(class.status, class.grpc, class.success),
+                    self.endpoint.now_ns(),
+                );
+            }
         }
     }
 }
@@ -61,6 +84,9 @@ impl Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         self.endpoint.pending.fetch_sub(1, Relaxed);
+        if let Some(gate) = self.endpoint.gate.as_ref().filter(|_| self.gated) {
+            gate.forgotten();
+        }
     }
 }
 
@@ -80,11 +106,20 @@ pub enum Error {
     Failed(Failure),
     /// The stream was reset, which is passed on.
     Reset(Broken),
+    /// A filter answers.
+    Reply(Reply),
 }
 
 impl Endpoint {
-    /// Makes an endpoint that connects on first use. `authority` is the logical name, if any.
-    pub fn new(outbound: &Outbound, facts: Facts, authority: &str, estimate: Load) -> Arc<Self> {
+    /// Makes an endpoint that connects on first use. `authority` is the logical name, if any; `gate`
+    /// takes it out when it fails.
+    pub fn new(
+        outbound: &Outbound,
+        facts: Facts,
+        authority: &str,
+        estimate: Load,
+        gate: Option<Gate>,
+    ) -> Arc<Self> {
         let settings = &outbound.settings;
         let direction = &settings.outbound;
         let local = settings.inbound_ips.contains(&facts.addr.ip());
@@ -134,15 +169,21 @@ impl Endpoint {
             ewma: Mutex::new(PeakEwma::new(estimate.default_rtt, estimate.decay, 0)),
             pending: AtomicU32::new(0),
             failed: AtomicBool::new(false),
+            gate,
+            penalty: estimate.penalty,
             born: Instant::now(),
             meshed,
             facts,
         })
     }
 
-    /// Whether the last attempt to connect did not fail.
+    /// Whether the last attempt to connect did not fail and the breaker lets a request pass.
     pub fn is_ready(&self) -> bool {
         !self.failed.load(Relaxed)
+            && self
+                .gate
+                .as_ref()
+                .is_none_or(|gate| gate.is_open(self.now_ns()))
     }
 
     /// Changes readiness; returns what it was.
@@ -192,6 +233,8 @@ impl Endpoint {
             endpoint: self.clone(),
             started: Instant::now(),
             sampled: false,
+            penalty: None,
+            gated: false,
         }
     }
 
@@ -205,9 +248,13 @@ impl Endpoint {
         upgrade: &mut Option<upgrade::Pending>,
         drain: &crate::drain::Drain,
     ) -> Result<Answer, Error> {
-        let pending = self.begin();
+        let mut pending = self.begin();
         if !self.has_required_id(&mut request) {
             return Err(Error::Failed(Failure::IdentityRequired));
+        }
+        if let Some(gate) = &self.gate {
+            gate.sent(self.now_ns());
+            pending.gated = true;
         }
         let app_version = request.version();
         let app_http2 = app_version == Version::HTTP_2;
@@ -272,6 +319,9 @@ impl Endpoint {
                     .get("grpc-status")
                     .map(HeaderValue::as_bytes);
                 exchange.head(response.status().as_u16(), grpc_status);
+                if let Some((penalty, hint_max)) = self.penalty {
+                    pending.penalty = penalty_of(&response, penalty, hint_max);
+                }
                 let end = AtEnd {
                     exchange: Some(exchange),
                     pending: Some(pending),
@@ -284,7 +334,7 @@ impl Endpoint {
             }
             Err(SendError::Unsent(failure, request)) => Err(Error::Unsent(failure, request)),
             Err(SendError::Broken(error)) if app_http2 && is_stream_error(&error) => {
-                exchange.fail("unclassified");
+                pending.ended(exchange.fail("unclassified"));
                 Err(Error::Reset(error.into()))
             }
             Err(SendError::Broken(error)) => {
@@ -295,7 +345,9 @@ impl Endpoint {
                 };
                 tracing::debug!(addr = %self.facts.addr, %error, "exchange failed");
                 exchange.head(failure.answer().status, None);
-                exchange.end();
+                if let Some(class) = exchange.end() {
+                    pending.ended(class);
+                }
                 Err(Error::Failed(failure))
             }
         }
@@ -326,6 +378,29 @@ impl Endpoint {
         *request.uri_mut() = ::http::Uri::from_parts(parts).unwrap_or_default();
         request.headers_mut().remove(headers::DST_CANONICAL);
     }
+}
+
+/// The round trip that a response counts as for the penalty variant of the estimate.
+fn penalty_of<B>(
+    response: &Response<B>,
+    penalty: Duration,
+    hint_max: Duration,
+) -> Option<Duration> {
+    let number = |name: &str| {
+        response
+            .headers()
+            .get(name)?
+            .to_str()
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
+    };
+    let grpc = number("grpc-status").and_then(|code| u16::try_from(code).ok());
+    let hint = number("retry-after")
+        .map(Duration::from_secs)
+        .or(number("grpc-retry-pushback-ms").map(Duration::from_millis));
+    penalized(response.status().as_u16(), grpc, hint, penalty, hint_max)
 }
 
 fn restore_request(

@@ -1,12 +1,14 @@
 //! Requests to endpoints.
 
+use super::attempt::Plan;
 use super::discover::{BackendTarget, Entry, Rule};
 use super::endpoint::{Answer, Error};
 use super::Outbound;
 use crate::drain::Drain;
 use crate::http::body::Body;
+use crate::http::filters::{on_request, on_response};
 use crate::http::headers::{self, Routed, CLIENT_ID, ORIG_PROTO};
-use crate::http::respond::{respond, Manner};
+use crate::http::respond::{reply, respond, Manner};
 use crate::http::server::{serve, Closer, Service};
 use crate::http::upgrade;
 use crate::http::{Broken, Version};
@@ -16,7 +18,7 @@ use hyper::body::Incoming;
 use linkerd_proxy_core::failure::Failure;
 use linkerd_proxy_core::labels::Labels;
 use linkerd_proxy_core::outbound::{Protocol, RulePolicy};
-use linkerd_proxy_core::route::{find, Route};
+use linkerd_proxy_core::route::{find, Match, Route};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
@@ -24,7 +26,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 /// One HTTP connection of the application.
-struct Connection {
+pub struct Connection {
     outbound: Arc<Outbound>,
     version: Version,
     target: SocketAddr,
@@ -89,7 +91,7 @@ impl Connection {
         if manner.http1 && connect != authority_form {
             return Ok(self.fail(Failure::BadRequest, manner));
         }
-        match self.dispatch(request).await {
+        match self.dispatch(request, manner).await {
             Ok(answer) => {
                 let mut response = answer.response;
                 if answer.upgraded.is_some() {
@@ -110,11 +112,16 @@ impl Connection {
             Err(Error::Failed(failure) | Error::Unsent(failure, _)) => {
                 Ok(self.fail(failure, manner))
             }
+            Err(Error::Reply(answer)) => Ok(reply(&answer, manner)),
             Err(Error::Reset(error)) => Err(error),
         }
     }
 
-    async fn dispatch(&self, mut request: Request<Incoming>) -> Result<Answer, Error> {
+    async fn dispatch(
+        &self,
+        mut request: Request<Incoming>,
+        manner: Manner,
+    ) -> Result<Answer, Error> {
         let logical = self
             .entry
             .current()
@@ -137,20 +144,46 @@ impl Connection {
         }
         let (route, rule) =
             find(routes, &Routed(&request)).ok_or(Error::Failed(Failure::NoRoute))?;
+        let matches = &routes[route].rules[rule].matches;
         let rule = &rules[route][rule];
-        let answer = self.send(rule, request.map(Body::from), &mut upgrade).await;
+        let answer = self
+            .exchange(rule, matches, request, &mut upgrade, manner)
+            .await;
         match &answer {
             Ok(answer) => rule.responded(&self.outbound, answer.response.status().as_u16(), ""),
             Err(Error::Failed(failure) | Error::Unsent(failure, _)) => {
                 rule.responded(&self.outbound, 0, failure.route_label());
             }
+            Err(Error::Reply(answer)) => rule.responded(&self.outbound, answer.status(), ""),
             Err(Error::Reset(_)) => rule.responded(&self.outbound, 0, "RESET"),
         }
         answer
     }
 
+    /// Applies the rule's filters around the request's attempts.
+    async fn exchange(
+        &self,
+        rule: &Rule,
+        matches: &[Match],
+        mut request: Request<Incoming>,
+        upgrade: &mut Option<upgrade::Pending>,
+        manner: Manner,
+    ) -> Result<Answer, Error> {
+        on_request(&rule.policy.filters, matches, &mut request).map_err(Error::Reply)?;
+        let plan = Plan::of(rule, &mut request);
+        let request = request.map(Body::from);
+        let mut answer = if plan.retry.is_none() && plan.timeouts.is_unlimited() {
+            self.send(rule, request, upgrade).await?
+        } else {
+            // Boxed, so that exchanges without either stay small.
+            Box::pin(self.attempts(rule, plan, request, upgrade, manner)).await?
+        };
+        on_response(&rule.policy.filters, &mut answer.response);
+        Ok(answer)
+    }
+
     /// Sends to an endpoint of the rule's backend; an unreachable one is taken out and another tried.
-    async fn send(
+    pub(super) async fn send(
         &self,
         rule: &Rule,
         mut request: Request<Body>,
@@ -159,9 +192,12 @@ impl Connection {
         let settings = &self.outbound.settings.outbound;
         let backend = rule.pick().ok_or(Error::Failed(Failure::LoadShed))?;
         backend.requests.add(1);
-        match &backend.target {
-            BackendTarget::Fail => Err(Error::Failed(Failure::NoBackend)),
-            BackendTarget::Forward(endpoint) => endpoint.send(request, upgrade, &self.drain).await,
+        on_request(&backend.filters, &[], &mut request).map_err(Error::Reply)?;
+        let mut answer = match &backend.target {
+            BackendTarget::Fail => return Err(Error::Failed(Failure::NoBackend)),
+            BackendTarget::Forward(endpoint) => {
+                endpoint.send(request, upgrade, &self.drain).await?
+            }
             BackendTarget::Balance(balancer) => {
                 let deadline = Instant::now() + settings.failfast_timeout;
                 loop {
@@ -174,11 +210,13 @@ impl Connection {
                             balancer.failed(&endpoint);
                             request = *unsent;
                         }
-                        other => return other,
+                        other => break other?,
                     }
                 }
             }
-        }
+        };
+        on_response(&backend.filters, &mut answer.response);
+        Ok(answer)
     }
 
     fn fail(&self, failure: Failure, manner: Manner) -> Response<Body> {

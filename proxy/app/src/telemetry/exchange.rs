@@ -130,31 +130,29 @@ impl Exchange {
         }
     }
 
-    /// Counts the response as finished.
-    pub fn end(&mut self) {
+    /// Counts the response as finished; later calls give `None`.
+    pub fn end(&mut self) -> Option<Class> {
         if std::mem::replace(&mut self.finished, true) {
-            return;
+            return None;
         }
         self.first_frame();
         let class = classify(self.status, self.grpc, self.grpc_status.as_deref());
         self.metrics.respond(class, "");
+        Some(class)
     }
 
     /// Counts the response as failed by the transport.
-    pub fn fail(&mut self, error: &'static str) {
-        if std::mem::replace(&mut self.finished, true) {
-            return;
-        }
-        self.first_frame();
+    pub fn fail(&mut self, error: &'static str) -> Class {
         let class = Class {
             success: false,
+            grpc: None,
             ..classify(self.status, self.grpc, None)
         };
-        let class = Class {
-            grpc: None,
-            ..class
-        };
-        self.metrics.respond(class, error);
+        if !std::mem::replace(&mut self.finished, true) {
+            self.first_frame();
+            self.metrics.respond(class, error);
+        }
+        class
     }
 }
 

@@ -12,3 +12,4 @@ mod lifecycle;
 mod metrics;
 mod opaque;
 mod policy;
+mod routes;
