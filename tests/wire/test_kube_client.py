@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +12,6 @@ from linkerd.kube.client import KubeClient, error_of
 from linkerd.kube.config import KubeConfig
 from linkerd.kube.resources import CONFIG_MAPS, PODS
 from linkerd.kube.watch import Applied, Deleted, Event, Reset
-
-sys.path.insert(0, str(Path(__file__).parent))
 from tests.wire.api import Api, serving
 
 
