@@ -12,6 +12,8 @@ import os
 from types import ModuleType
 from typing import NamedTuple
 
+from linkerd.cli import _gone
+
 _ROOT = os.path.dirname(__file__)
 
 # Flags that take no value: the word after them can be a command.
@@ -54,18 +56,8 @@ ALIASES: dict[tuple[str, ...], tuple[tuple[str, ...], bool]] = {
 LATER = frozenset(
     tuple(line.split())
     for line in (
-        "authz",
-        "diagnostics controller-metrics",
-        "diagnostics profile",
         "doc",
-        "install-cni",
-        "jaeger",
         "multicluster",
-        "profile",
-        "prune",
-        "repair",
-        "uninstall",
-        "upgrade",
         "viz allow-scrapes",
         "viz authz",
         "viz list",
@@ -74,8 +66,6 @@ LATER = frozenset(
         "viz routes",
         "viz stat-inbound",
         "viz stat-outbound",
-        "viz tap",
-        "viz top",
         "viz uninstall",
     )
 )
@@ -139,19 +129,23 @@ def find(argv: list[str]) -> Found:
             if alias[1]:
                 renamed = word
             path = alias[0]
-        elif _names_command((*path, word)) and (is_group(path)):
+        elif _names_command((*path, word)) and (
+            is_group(path) or (*path, word) in _gone.COMMANDS
+        ):
             path = (*path, word)
         else:
             flags.append(word)
             break
-        if not is_group(path) and (*path, words[0] if words else "") not in ALIASES:
+        following = (*path, words[0] if words else "")
+        if not is_group(path) and following not in ALIASES and following not in _gone.COMMANDS:
             break
     return Found(path, flags + words, rest, renamed)
 
 
 def _names_command(path: tuple[str, ...]) -> bool:
     plain = all(part.replace("-", "").isalnum() for part in path)
-    return plain and path != ("main",) and (path in LATER or exists(path))
+    known = path in LATER or path in _gone.COMMANDS
+    return plain and path != ("main",) and (known or exists(path))
 
 
 def _takes_next(flag: str, following: str, path: tuple[str, ...]) -> bool:

@@ -324,7 +324,12 @@ class KubeClient:
 
     @contextlib.asynccontextmanager
     async def open(
-        self, method: str, path: str, params: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, Any] | None = None,
+        body: bytes = b"",
+        content_type: str = "application/octet-stream",
     ) -> AsyncIterator[Streamed]:
         """Lends an answer as a stream.
 
@@ -332,7 +337,9 @@ class KubeClient:
             KubeError: the server refused.
         """
         headers = {**await self._headers(), "Accept": "*/*"}
-        async with self._http.open(method, path + _query(params), headers) as stream:
+        if body:
+            headers["Content-Type"] = content_type
+        async with self._http.open(method, path + _query(params), headers, body) as stream:
             if stream.status >= 400:
                 if stream.status == 401:
                     self._auth.invalidate()
@@ -478,7 +485,9 @@ def error_of(status: int, body: bytes, what: str) -> KubeError:
     message, reason = "", ""
     try:
         answer = json.loads(body)
-        message, reason = str(answer.get("message") or ""), str(answer.get("reason") or "")
+        # Aggregated APIs know "error" alone.
+        message = str(answer.get("message") or answer.get("error") or "")
+        reason = str(answer.get("reason") or "")
     except (ValueError, AttributeError):
         message = body[:300].decode("utf-8", "replace").strip()
     kind = _ERRORS.get(status) or (Unavailable if status == 429 or status >= 500 else KubeError)

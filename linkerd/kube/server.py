@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import os
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import h11
 
@@ -31,12 +32,21 @@ _log = log.logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request; header names are lower case."""
+    """One request; header names are lower case, of repeated ones `headers` has the last."""
 
     method: str
     target: str
     headers: Mapping[str, str]
     body: bytes
+    fields: tuple[tuple[str, str], ...] = ()
+    """All headers in their order."""
+
+    certificate: Mapping[str, Any] | None = None
+    """The client's verified certificate in the form of `ssl.SSLSocket.getpeercert`."""
+
+    def values(self, name: str) -> list[str]:
+        """Returns every value of a header, given in lower case."""
+        return [value for key, value in self.fields if key == name]
 
     @property
     def path(self) -> str:
@@ -54,7 +64,17 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Handler = Callable[[Request], Awaitable[Answer]]
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """One answer whose body comes chunk by chunk, until `chunks` ends or the client goes."""
+
+    chunks: AsyncGenerator[bytes, None]
+    status: int = 200
+    content_type: str = "application/octet-stream"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[[Request], Awaitable[Answer | Streamed]]
 
 
 class CertificateFiles:
@@ -161,6 +181,9 @@ async def _converse(
                 answer = await handler(request)
         except TimeoutError:
             answer = Answer(504, b"no answer in time\n")
+        if isinstance(answer, Streamed):
+            await _stream(http, reader, writer, answer)
+            return
         await _send(http, writer, answer, head_only=request.method == "HEAD")
         if http.our_state is not h11.DONE or http.their_state is not h11.DONE:
             return
@@ -192,11 +215,52 @@ async def _request(
             return Request(
                 head.method.decode("ascii"),
                 head.target.decode("ascii"),
-                {k.decode("ascii"): v.decode("latin-1") for k, v in head.headers},
+                dict(fields := _fields(head)),
                 b"".join(body),
+                fields,
+                writer.get_extra_info("peercert") or None,
             )
         else:
             return None
+
+
+def _fields(head: h11.Request) -> tuple[tuple[str, str], ...]:
+    return tuple((k.decode("ascii"), v.decode("latin-1")) for k, v in head.headers)
+
+
+async def _stream(
+    http: h11.Connection,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    answer: Streamed,
+) -> None:
+    """Sends chunks as they come; the connection is not used again."""
+    headers = [
+        ("Content-Type", answer.content_type),
+        *answer.headers.items(),
+        ("Connection", "close"),
+    ]
+
+    async def send() -> None:
+        with contextlib.suppress(OSError):  # the client went away
+            writer.write(http.send(h11.Response(status_code=answer.status, headers=headers)) or b"")
+            await writer.drain()
+            async with contextlib.aclosing(answer.chunks) as chunks:
+                async for chunk in chunks:
+                    writer.write(http.send(h11.Data(data=chunk)) or b"")
+                    await writer.drain()
+            writer.write(http.send(h11.EndOfMessage()) or b"")
+            await writer.drain()
+
+    async def left() -> None:
+        with contextlib.suppress(OSError):
+            await reader.read(1)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = (group.create_task(send()), group.create_task(left()))
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
 
 
 async def _send(

@@ -19,12 +19,16 @@ NAMESPACE = "linkerd-viz"
 ORDER = (
     "metrics-api-rbac.yaml",
     "prometheus-rbac.yaml",
+    "tap-rbac.yaml",
+    "tap-injector-rbac.yaml",
     "web-rbac.yaml",
     "metrics-api.yaml",
     "metrics-api-policy.yaml",
     "prometheus-config.yaml",
     "prometheus.yaml",
     "prometheus-policy.yaml",
+    "tap.yaml",
+    "tap-injector.yaml",
     "web.yaml",
 )
 """Templates in the order in which they are printed."""

@@ -18,6 +18,13 @@ COMPONENT = "linkerd.io/control-plane-component"
 """Label of the control plane's own pods."""
 
 
+TAP_ENABLED = "viz.linkerd.io/tap-enabled"
+"""Annotation of pods whose proxies were told who may tap them."""
+
+DISABLE_TAP = "viz.linkerd.io/disable-tap"
+"""Annotation of pods and namespaces that must not be tapped."""
+
+
 class _Base(msgspec.Struct, frozen=True, rename="camel", gc=False):
     pass
 
@@ -30,12 +37,20 @@ class Owner(_Base, frozen=True):
     controller: bool = False
 
 
+class Annotations(_Base, frozen=True):
+    """The annotations that viz reads; others can be large and are not kept."""
+
+    tap_enabled: str = msgspec.field(default="", name=TAP_ENABLED)
+    disable_tap: str = msgspec.field(default="", name=DISABLE_TAP)
+
+
 class Meta(_Base, frozen=True):
     """Metadata of an object."""
 
     name: str = ""
     namespace: str = ""
     labels: dict[str, str] | None = None
+    annotations: Annotations | None = None
     owner_references: list[Owner] | None = None
     resource_version: str = ""
     creation_timestamp: datetime | None = None
@@ -68,6 +83,7 @@ class PodSpec(_Base, frozen=True):
     containers: list[Container] = []
     init_containers: list[Container] | None = None
     service_account_name: str = ""
+    host_network: bool = False
 
 
 class Waiting(_Base, frozen=True):
@@ -96,6 +112,12 @@ class ContainerStatus(_Base, frozen=True):
     last_state: State = State()
 
 
+class PodIp(_Base, frozen=True):
+    """One address of a pod."""
+
+    ip: str = ""
+
+
 class PodStatus(_Base, frozen=True):
     """How a pod is."""
 
@@ -103,6 +125,7 @@ class PodStatus(_Base, frozen=True):
     reason: str = ""
     # Kubernetes' capitals do not follow the rule.
     pod_ip: str = msgspec.field(default="", name="podIP")
+    pod_ips: list[PodIp] | None = msgspec.field(default=None, name="podIPs")
     container_statuses: list[ContainerStatus] | None = None
     init_container_statuses: list[ContainerStatus] | None = None
 
@@ -121,6 +144,27 @@ class Pod(_Base, frozen=True):
             *(self.status.init_container_statuses or ()),
             *(self.status.container_statuses or ()),
         ]
+
+    @property
+    def addresses(self) -> list[str]:
+        """All its IP addresses."""
+        found = [entry.ip for entry in self.status.pod_ips or ()]
+        return found or [self.status.pod_ip] * bool(self.status.pod_ip)
+
+    @property
+    def account(self) -> str:
+        """Its service account."""
+        return self.spec.service_account_name or "default"
+
+    @property
+    def tap_disabled(self) -> bool:
+        """Whether an annotation forbids to tap it."""
+        return truthy((self.metadata.annotations or Annotations()).disable_tap)
+
+    @property
+    def tap_enabled(self) -> bool:
+        """Whether its proxy was told who may tap it."""
+        return truthy((self.metadata.annotations or Annotations()).tap_enabled)
 
     @property
     def proxy(self) -> Container | None:
@@ -179,6 +223,26 @@ class Pod(_Base, frozen=True):
         return name
 
 
+class NodeAddress(_Base, frozen=True):
+    """One address of a node."""
+
+    type: str = ""
+    address: str = ""
+
+
+class NodeStatus(_Base, frozen=True):
+    """How a node is."""
+
+    addresses: list[NodeAddress] | None = None
+
+
+class Node(_Base, frozen=True):
+    """A node."""
+
+    metadata: Meta
+    status: NodeStatus = NodeStatus()
+
+
 class ServiceSpec(_Base, frozen=True):
     """A service's specification."""
 
@@ -198,7 +262,13 @@ class Workload(_Base, frozen=True):
     metadata: Meta
 
 
-Object = Pod | Service | Workload
+Object = Pod | Service | Node | Workload
+
+
+def truthy(text: str) -> bool:
+    """Returns whether an annotation's value says yes, as Go's ParseBool reads it."""
+    return text in ("1", "t", "T", "TRUE", "true", "True")
+
 
 KUBE_KIND = {
     "Pod": "pod",

@@ -26,6 +26,8 @@ def container(deployment: dict[str, Any]) -> dict[str, Any]:
     [
         ("metrics-api", "cr.l5d.io/linkerd/metrics-api:", {"http": 8085, "admin": 9995}),
         ("web", "cr.l5d.io/linkerd/web:", {"http": 8084, "admin": 9994}),
+        ("tap", "cr.l5d.io/linkerd/tap:", {"grpc": 8088, "apiserver": 8089, "admin": 9998}),
+        ("tap-injector", "cr.l5d.io/linkerd/tap:", {"tap-injector": 8443, "admin": 9995}),
         ("prometheus", "prom/prometheus:v2.55.1", {"admin": 9090}),
     ],
 )
@@ -92,3 +94,46 @@ def test_users_values_win() -> None:
 def test_no_line_ends_with_blanks() -> None:
     text = install.render(ha=True)
     assert [] == [line for line in text.splitlines() if line != line.rstrip()]
+
+
+def test_tap_is_an_aggregated_api_with_its_own_certificate() -> None:
+    found = objects()
+    api = found["APIService", "v1alpha1.tap.linkerd.io"]["spec"]
+    assert {"name": "tap", "namespace": "linkerd-viz"} == api["service"]
+    assert ("tap.linkerd.io", 1000, 100) == (
+        api["group"],
+        api["groupPriorityMinimum"],
+        api["versionPriority"],
+    )
+    assert api["caBundle"] == found["Secret", "tap-k8s-tls"]["data"]["tls.crt"]
+    assert ("ClusterRoleBinding", "linkerd-linkerd-viz-tap-auth-delegator") in found
+    assert (
+        "kube-system"
+        == (found["RoleBinding", "linkerd-linkerd-viz-tap-auth-reader"]["metadata"]["namespace"])
+    )
+
+
+def test_the_tap_injector_is_asked_again_and_never_blocks_pods() -> None:
+    (webhook,) = objects()["MutatingWebhookConfiguration", "linkerd-tap-injector-webhook-config"][
+        "webhooks"
+    ]
+    assert ("Ignore", "IfNeeded") == (webhook["failurePolicy"], webhook["reinvocationPolicy"])
+    args = container(objects()["Deployment", "tap-injector"])["args"]
+    name = "tap.linkerd-viz.serviceaccount.identity.linkerd.cluster.local"
+    assert ["injector", f"-tap-service-name={name}"] == args[:2]
+
+
+def test_a_restricted_dashboard_cannot_tap() -> None:
+    binding = ("ClusterRoleBinding", "linkerd-linkerd-viz-web-admin")
+    assert binding in objects()
+    assert binding not in objects(dashboard={"restrictPrivileges": True})
+
+
+def test_certificates_can_come_from_cert_manager() -> None:
+    own = {"externalSecret": True, "injectCaFrom": "linkerd-viz/tap"}
+    found = objects(tap=own)
+    api = found["APIService", "v1alpha1.tap.linkerd.io"]
+    assert ("Secret", "tap-k8s-tls") not in found
+    assert "caBundle" not in api["spec"]
+    annotations = api["metadata"]["annotations"]
+    assert "linkerd-viz/tap" == annotations["cert-manager.io/inject-ca-from"]
