@@ -12,6 +12,7 @@ pub mod classify;
 pub mod detect;
 pub mod dns;
 pub mod endpoint;
+pub mod engine;
 pub mod failure;
 pub mod filter;
 pub mod identity;

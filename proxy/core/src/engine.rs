@@ -1,0 +1,743 @@
+//! HTTP/1.1 and HTTP/2 as state machines over byte slices: the proxy's data path without its edges.
+//!
+//! An [`Engine`] belongs to one worker thread and owns that thread's connections and streams. It has
+//! no socket, clock, task or TLS: a driver hands in bytes and the time and takes out bytes, events
+//! and the next deadline, in the manner of quinn-proto and h11.
+//!
+//! ```text
+//!  transport ─ recv(conn, bytes) ─▶ parse ─▶ Event::Request ─▶ driver ─ forward(stream, target) ─┐
+//!                                     │                                                          ▼
+//!                                     └── body, trailers, resets: paired streams ──▶ target's out buffer
+//!  transport ◀─ out(conn), sent(conn, n) ◀── poll_dirty(), once per turn ◀──────────────────────┘
+//! ```
+//!
+//! **States.** A message exchange is two streams: one on the connection where the request came in
+//! (its [`StreamId`] names the exchange) and one on the target's connection, made by
+//! [`Engine::forward`]. Each has a receiving and a sending side that go head → body → done. The two
+//! are paired, and what one receives the other sends, whatever the two protocols are, without the
+//! driver. The driver is asked twice: [`Event::Request`] (answer: [`Engine::forward`],
+//! [`Engine::respond`] or [`Engine::reset`], at once or later) and [`Event::Response`] (answer:
+//! [`Engine::forward_response`], [`Engine::respond`], or [`Engine::release`] and another try).
+//! Interim responses pass by themselves; an upgrade or CONNECT makes both connections tunnels,
+//! which are streams whose body has no end. [`Event::Finished`] ends every exchange exactly once.
+//!
+//! **Buffers and who owns them.** A connection owns `out`, the bytes for its transport, and `stash`,
+//! bytes of its transport that cannot be taken yet. A stream owns `backlog`, body bytes that it
+//! received and that its peer cannot send yet. All three hold memory only while bytes wait. Heads
+//! are parsed from the caller's bytes (or the stash) into a pooled [`Head`] and from there written
+//! into the target's `out`; body bytes are copied once, from the caller's bytes into that `out`.
+//!
+//! **Backpressure.** A connection's `out` takes body up to `out_high`. Beyond that, or beyond an
+//! HTTP/2 window of the target, an HTTP/1 source is no longer parsed (its stash fills to `pipeline`
+//! and [`Engine::wants_read`] turns false), and an HTTP/2 source's bytes go to its backlog, which
+//! its stream window bounds, because a window is given back only when bytes have left for the
+//! target. [`Engine::sent`] and WINDOW_UPDATE start the other way round: they move backlogs, in
+//! turn, and wake stashes. Control frames are bounded by not reading a peer that lets `out` grow
+//! to `out_max`, and by the scores in [`Limits`].
+//!
+//! **Batching.** Nothing is written eagerly. Whatever a turn of the driver's loop brings is
+//! collected in the out buffers, each of which is flushed once: [`Engine::poll_dirty`] names them.
+//!
+//! # Source
+//! RFC 9110, 9112, 9113, 7541. Limits: see [`Limits`].
+
+mod conn;
+mod h1;
+mod h2;
+mod head;
+mod hpack;
+mod limits;
+mod names;
+mod relay;
+mod slab;
+mod stream;
+mod timer;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::time::{Duration, Instant};
+
+use conn::{Conn, Deadline, Proto};
+use h1::conn::H1;
+use h2::H2;
+pub use head::{Head, HeadEdit};
+pub use limits::Limits;
+use slab::{Key, Slab};
+use stream::{Side, Stream};
+
+pub use h2::frame::code;
+
+/// Names a connection of one engine; stale after [`Engine::close`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId(Key);
+
+/// Names an exchange of one engine; stale after its [`Event::Finished`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId(Key);
+
+impl ConnId {
+    /// A small number that no other open connection has: an index for the driver's own tables.
+    pub fn index(self) -> usize {
+        self.0.index as usize
+    }
+}
+
+impl StreamId {
+    /// A small number that no other open exchange has: an index for the driver's own tables.
+    pub fn index(self) -> usize {
+        self.0.index as usize
+    }
+}
+
+/// Which end of a connection the engine is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Requests come in.
+    Server,
+    /// Requests go out.
+    Client,
+}
+
+/// What a connection speaks; the driver has found out or decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1 and 1.0.
+    H1,
+    /// HTTP/2 with prior knowledge or by ALPN.
+    H2,
+    /// Opaque bytes: the connection is one tunnel, an exchange without heads.
+    Raw,
+}
+
+/// What the driver shall do with a connection's transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Io {
+    /// Read and write.
+    Open,
+    /// Write what is in the out buffer, then close the writing half; keep reading.
+    Shutdown,
+    /// Write what is in the out buffer, then close.
+    Close,
+    /// Close at once.
+    Abort,
+}
+
+/// Why an exchange did not end well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The server did not process the request at all: it may be sent again, whatever it is.
+    Refused,
+    /// The peer reset the stream with this HTTP/2 error code.
+    Reset(u32),
+    /// The connection ended first.
+    Closed,
+    /// The peer's message broke the protocol's rules.
+    Protocol,
+    /// A time limit passed.
+    Timeout,
+    /// The driver, or the other side of the exchange, gave up.
+    Cancelled,
+}
+
+/// What became of an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// Octets of request body received.
+    pub request_bytes: u64,
+    /// Octets of response body written.
+    pub response_bytes: u64,
+    /// None when both messages passed completely.
+    pub failure: Option<Failure>,
+}
+
+/// What a driver learns from [`Engine::poll_event`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A request's head is complete: [`Engine::request`] shows it. Answer by `forward`, `respond` or
+    /// `reset`, now or later.
+    Request {
+        /// Where it came in.
+        conn: ConnId,
+        /// The exchange.
+        stream: StreamId,
+    },
+    /// The final head of the response is there: [`Engine::response`] shows it. Answer by
+    /// `forward_response`, `respond`, `release` or `reset`.
+    Response {
+        /// The exchange.
+        stream: StreamId,
+    },
+    /// The response's trailers are there and on their way: [`Engine::trailers`] shows them.
+    Trailers {
+        /// The exchange.
+        stream: StreamId,
+    },
+    /// The target failed before a response was forwarded, and the exchange is without target.
+    /// Answer by `respond`, `reset`, or `forward` when [`Engine::can_retry`].
+    Failed {
+        /// The exchange.
+        stream: StreamId,
+        /// What happened.
+        failure: Failure,
+    },
+    /// The exchange is over; its views stay valid until the next poll.
+    Finished {
+        /// The exchange.
+        stream: StreamId,
+        /// How it went.
+        summary: Summary,
+    },
+    /// A client connection can take another request (HTTP/1), or its capacity has changed (HTTP/2).
+    Ready {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// The peer takes no new requests on this client connection (GOAWAY).
+    Draining {
+        /// The connection.
+        conn: ConnId,
+    },
+}
+
+/// Why [`Engine::forward`] did nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The exchange is over, has a target, or was answered.
+    Gone,
+    /// The target cannot take a request now.
+    Busy,
+    /// The edit holds text that cannot be written, or the request cannot be said in the target's
+    /// protocol.
+    Unfit,
+}
+
+/// Most pooled heads and buffers; what is beyond is freed.
+const POOL: usize = 64;
+/// Largest buffer that goes back to the pool.
+const POOLED_BYTES: usize = 256 * 1024;
+/// Largest head that goes back to the pool.
+const POOLED_HEAD: usize = 16 * 1024;
+
+/// All connections and streams of one worker thread.
+#[derive(Debug)]
+pub struct Engine {
+    limits: Limits,
+    start: Instant,
+    /// Time of the latest call, since `start`.
+    now: Duration,
+    conns: Slab<Conn>,
+    streams: Slab<Stream>,
+    events: VecDeque<Event>,
+    dirty: VecDeque<Key>,
+    resume: VecDeque<Key>,
+    /// The step in progress has asked the driver something.
+    asked: bool,
+    /// The exchange whose `Finished` was polled last.
+    reap: Option<Key>,
+    timers: BinaryHeap<Reverse<(Duration, Key)>>,
+    // Boxed as they are in streams, which are moved often.
+    #[expect(clippy::vec_box)]
+    heads: Vec<Box<Head>>,
+    buffers: Vec<Vec<u8>>,
+}
+
+/// What a step of a connection's parser did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Took octets; there may be more to do.
+    Used(usize),
+    /// Took octets and told the driver something: its answer comes first.
+    Event(usize),
+    /// Took octets; the rest waits until someone wakes the connection.
+    Park(usize),
+    /// The unit is incomplete: it needs so many octets in all, or an unknown number (0).
+    Need(usize),
+}
+
+impl Engine {
+    /// An engine without connections. `now` may be any instant; later ones must not be earlier.
+    pub fn new(mut limits: Limits, now: Instant) -> Self {
+        limits.stream_window = limits.stream_window.clamp(65_535, 1 << 30);
+        limits.connection_window = limits.connection_window.clamp(65_535, 1 << 30);
+        Self {
+            limits,
+            start: now,
+            now: Duration::ZERO,
+            conns: Slab::new(),
+            streams: Slab::new(),
+            events: VecDeque::new(),
+            dirty: VecDeque::new(),
+            resume: VecDeque::new(),
+            asked: false,
+            reap: None,
+            timers: BinaryHeap::new(),
+            heads: Vec::new(),
+            buffers: Vec::new(),
+        }
+    }
+
+    /// Adds a connection whose transport is ready. A [`Protocol::Raw`] connection from a client is an
+    /// exchange at once: its [`Event::Request`] has the method CONNECT and no authority.
+    pub fn open(&mut self, role: Role, protocol: Protocol, now: Instant) -> ConnId {
+        self.tick(now);
+        let proto = match protocol {
+            Protocol::H1 => Proto::H1(H1::new(false)),
+            Protocol::Raw => Proto::H1(H1::new(true)),
+            Protocol::H2 => Proto::H2(Box::new(H2::new(&self.limits))),
+        };
+        let key = self.conns.insert(Conn::new(role, proto));
+        match protocol {
+            Protocol::H2 => {
+                self.h2_greet(key);
+                self.set_deadline(key, Deadline::Head, Some(self.limits.head_timeout));
+            }
+            Protocol::H1 if role == Role::Server => {
+                self.set_deadline(key, Deadline::Head, Some(self.limits.head_timeout));
+            }
+            Protocol::Raw if role == Role::Server => self.raw_request(key),
+            Protocol::H1 | Protocol::Raw => {}
+        }
+        ConnId(key)
+    }
+
+    /// Takes `input` from the transport of `conn`. All of it is taken; stop reading when
+    /// [`Engine::wants_read`] says so.
+    pub fn recv(&mut self, conn: ConnId, input: &[u8], now: Instant) {
+        self.tick(now);
+        self.receive(conn.0, input);
+    }
+
+    /// The transport of `conn` will bring no more bytes.
+    pub fn recv_end(&mut self, conn: ConnId, now: Instant) {
+        self.tick(now);
+        if let Some(conn) = self.conns.get_mut(conn.0) {
+            conn.eof = true;
+        }
+        self.end_of_input(conn.0);
+    }
+
+    /// True while the driver should read from `conn`.
+    pub fn wants_read(&self, conn: ConnId) -> bool {
+        self.conns.get(conn.0).is_some_and(|conn| {
+            !conn.eof
+                && conn.is_open()
+                && (!conn.parked || conn.stashed() < self.limits.pipeline)
+                && conn.pending_out() < self.limits.out_max
+        })
+    }
+
+    /// What the driver shall do with the transport of `conn`.
+    pub fn io(&self, conn: ConnId) -> Io {
+        self.conns.get(conn.0).map_or(Io::Abort, |conn| conn.io)
+    }
+
+    /// The next connection with bytes to write or a change of [`Engine::io`]; each is named once
+    /// until more happens to it; also one whose [`Engine::wants_read`] may have turned true. Flush
+    /// once per turn.
+    pub fn poll_dirty(&mut self) -> Option<ConnId> {
+        while let Some(key) = self.dirty.pop_front() {
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.dirty = false;
+                return Some(ConnId(key));
+            }
+        }
+        None
+    }
+
+    /// The bytes that wait for the transport of `conn`.
+    pub fn out(&self, conn: ConnId) -> &[u8] {
+        self.conns
+            .get(conn.0)
+            .map_or(&[], |conn| &conn.out[conn.out_at..])
+    }
+
+    /// The transport of `conn` has taken the first `count` bytes of [`Engine::out`].
+    pub fn sent(&mut self, conn: ConnId, count: usize, now: Instant) {
+        self.tick(now);
+        let high = self.limits.out_high;
+        let Some(state) = self.conns.get_mut(conn.0) else {
+            return;
+        };
+        let before = state.pending_out();
+        let count = count.min(before);
+        state.out_at += count;
+        state.drained += count as u64;
+        let left = before - count;
+        if left == 0 {
+            let buffer = std::mem::take(&mut state.out);
+            state.out_at = 0;
+            self.recycle(buffer);
+        } else if state.out_at > high {
+            state.out.drain(..state.out_at);
+            state.out_at = 0;
+        }
+        if left <= high / 2 {
+            self.pump(conn.0);
+        }
+    }
+
+    /// Ends `conn`, whose transport is gone: its exchanges fail and its id is stale.
+    pub fn close(&mut self, conn: ConnId, now: Instant) {
+        self.tick(now);
+        self.fail_connection(conn.0, Failure::Closed);
+        if let Some(state) = self.conns.remove(conn.0) {
+            self.recycle(state.out);
+            self.recycle(state.stash);
+        }
+    }
+
+    /// Takes no new requests on `conn` and closes it when the present ones are over.
+    pub fn drain(&mut self, conn: ConnId, now: Instant) {
+        self.tick(now);
+        let Some(state) = self.conns.get_mut(conn.0) else {
+            return;
+        };
+        if std::mem::replace(&mut state.draining, true) {
+            return;
+        }
+        match &state.proto {
+            Proto::H1(h1) => {
+                if h1.is_idle() {
+                    self.set_io(conn.0, Io::Close);
+                }
+            }
+            Proto::H2(_) => self.h2_drain(conn.0),
+        }
+    }
+
+    /// Number of open connections.
+    pub fn connections(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// Number of streams held, two for an exchange with a target.
+    pub fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// How many more requests the client connection `conn` takes now.
+    pub fn capacity(&self, conn: ConnId) -> usize {
+        let Some(state) = self.conns.get(conn.0) else {
+            return 0;
+        };
+        if state.role != Role::Client || state.io != Io::Open || state.draining || state.eof {
+            return 0;
+        }
+        match &state.proto {
+            Proto::H1(h1) => usize::from(h1.is_idle()),
+            Proto::H2(h2) => h2.capacity(),
+        }
+    }
+
+    /// Number of exchanges in progress on `conn`.
+    pub fn active(&self, conn: ConnId) -> usize {
+        self.conns.get(conn.0).map_or(0, |conn| match &conn.proto {
+            Proto::H1(h1) => usize::from(!h1.is_idle()),
+            Proto::H2(h2) => h2.ids.len(),
+        })
+    }
+
+    /// The request's head, from its event until the exchange is over.
+    pub fn request(&self, stream: StreamId) -> Option<&Head> {
+        self.streams.get(stream.0)?.head.as_deref()
+    }
+
+    /// The response's head, from its event until it is answered.
+    pub fn response(&self, stream: StreamId) -> Option<&Head> {
+        let peer = self.streams.get(stream.0)?.peer?;
+        self.streams.get(peer)?.head.as_deref()
+    }
+
+    /// The response's trailers, from their event until the exchange is over.
+    pub fn trailers(&self, stream: StreamId) -> Option<&Head> {
+        let peer = self.streams.get(stream.0)?.peer?;
+        self.streams.get(peer)?.trailers.as_deref()
+    }
+
+    /// True when the request can be sent to another target: nothing of its body has left.
+    pub fn can_retry(&self, stream: StreamId) -> bool {
+        self.streams
+            .get(stream.0)
+            .is_some_and(|stream| !stream.closed && !stream.consumed && stream.send == Side::Head)
+    }
+
+    /// The next event. Also continues with bytes that waited for an earlier answer, so poll until
+    /// there is none, after every call that takes bytes or time.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        if let Some(stream) = self.reap.take() {
+            self.remove_exchange(stream);
+        }
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                if !self.is_current(event) {
+                    continue;
+                }
+                if let Event::Finished { stream, .. } = event {
+                    self.reap = Some(stream.0);
+                }
+                return Some(event);
+            }
+            let key = self.resume.pop_front()?;
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.resuming = false;
+                self.receive_stash(key);
+            }
+        }
+    }
+
+    /// False for an event that later ones have overtaken.
+    fn is_current(&self, event: Event) -> bool {
+        match event {
+            Event::Request { stream, .. } | Event::Failed { stream, .. } => self
+                .streams
+                .get(stream.0)
+                .is_some_and(|stream| !stream.closed && stream.peer.is_none()),
+            Event::Response { stream } => self.response(stream).is_some(),
+            Event::Trailers { .. }
+            | Event::Finished { .. }
+            | Event::Ready { .. }
+            | Event::Draining { .. } => true,
+        }
+    }
+
+    fn remove_exchange(&mut self, stream: Key) {
+        let Some(server) = self.streams.remove(stream) else {
+            return;
+        };
+        let peer = server.peer.and_then(|peer| self.streams.remove(peer));
+        for stream in [Some(server), peer].into_iter().flatten() {
+            self.free(stream);
+        }
+    }
+
+    fn free(&mut self, stream: Stream) {
+        for head in [stream.head, stream.trailers].into_iter().flatten() {
+            self.put_head(head);
+        }
+        self.recycle(stream.backlog);
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.now = self.now.max(now.saturating_duration_since(self.start));
+    }
+
+    fn take_head(&mut self, kind: head::Kind) -> Box<Head> {
+        let mut head = self.heads.pop().unwrap_or_default();
+        let fields = self.limits.head_fields.min(h1::read::MAX_FIELDS);
+        head.reset(kind, self.limits.head_bytes, fields);
+        head
+    }
+
+    fn put_head(&mut self, head: Box<Head>) {
+        if self.heads.len() < POOL && head.capacity() <= POOLED_HEAD {
+            self.heads.push(head);
+        }
+    }
+
+    fn recycle(&mut self, mut buffer: Vec<u8>) {
+        let fits = (1..=POOLED_BYTES).contains(&buffer.capacity());
+        if fits && self.buffers.len() < POOL {
+            buffer.clear();
+            self.buffers.push(buffer);
+        }
+    }
+
+    /// The out buffer of `key`, marked as dirty.
+    fn out_of(&mut self, key: Key) -> Option<&mut Vec<u8>> {
+        let conn = self.conns.get_mut(key)?;
+        if !conn.dirty {
+            conn.dirty = true;
+            self.dirty.push_back(key);
+        }
+        if conn.out.capacity() == 0 {
+            if let Some(buffer) = self.buffers.pop() {
+                conn.out = buffer;
+            }
+        }
+        Some(&mut conn.out)
+    }
+
+    fn set_io(&mut self, key: Key, io: Io) {
+        let Some(conn) = self.conns.get_mut(key) else {
+            return;
+        };
+        let order = |io| match io {
+            Io::Open => 0,
+            Io::Shutdown => 1,
+            Io::Close => 2,
+            Io::Abort => 3,
+        };
+        if order(io) <= order(conn.io) {
+            return;
+        }
+        conn.io = io;
+        if !std::mem::replace(&mut conn.dirty, true) {
+            self.dirty.push_back(key);
+        }
+    }
+
+    fn receive(&mut self, key: Key, mut input: &[u8]) {
+        let Some(conn) = self.conns.get_mut(key) else {
+            return;
+        };
+        if !conn.is_open() {
+            return;
+        }
+        if conn.stashed() > 0 {
+            if conn.parked {
+                conn.stash.extend_from_slice(input);
+                return;
+            }
+            // Complete the unit with as little copying as possible, then go on in place.
+            let missing = conn.need.checked_sub(conn.stashed()).filter(|n| *n > 0);
+            let take = missing.unwrap_or(input.len()).min(input.len());
+            conn.stash.extend_from_slice(&input[..take]);
+            input = &input[take..];
+            if missing.is_some_and(|missing| take < missing) {
+                return;
+            }
+            self.receive_stash(key);
+        }
+        if input.is_empty() {
+            return;
+        }
+        let waits = self
+            .conns
+            .get(key)
+            .is_some_and(|conn| conn.stashed() > 0 || conn.parked);
+        let used = if waits { 0 } else { self.run(key, input) };
+        self.keep(key, &input[used..]);
+    }
+
+    fn keep(&mut self, key: Key, rest: &[u8]) {
+        if rest.is_empty() {
+            return;
+        }
+        let Some(conn) = self.conns.get_mut(key) else {
+            return;
+        };
+        if conn.stash.capacity() == 0 {
+            if let Some(buffer) = self.buffers.pop() {
+                conn.stash = buffer;
+            }
+        }
+        conn.stash.extend_from_slice(rest);
+    }
+
+    fn receive_stash(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else {
+            return;
+        };
+        conn.parked = false;
+        let was_full = conn.stashed() >= self.limits.pipeline;
+        let stash = std::mem::take(&mut conn.stash);
+        let at = std::mem::take(&mut conn.stash_at);
+        if was_full && !std::mem::replace(&mut conn.dirty, true) {
+            // The driver may read again.
+            self.dirty.push_back(key);
+        }
+        let used = if at < stash.len() {
+            at + self.run(key, &stash[at..])
+        } else {
+            at
+        };
+        if used < stash.len() {
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.stash = stash;
+                conn.stash_at = used;
+                if used > self.limits.pipeline {
+                    conn.stash.drain(..used);
+                    conn.stash_at = 0;
+                }
+            }
+        } else {
+            self.recycle(stash);
+        }
+        self.end_of_input(key);
+    }
+
+    /// Runs the connection's parser over `input`; returns how much it took.
+    fn run(&mut self, key: Key, input: &[u8]) -> usize {
+        let mut used = 0;
+        loop {
+            let Some(conn) = self.conns.get_mut(key) else {
+                return input.len();
+            };
+            if !conn.is_open() {
+                return input.len();
+            }
+            conn.need = 0;
+            let step = match conn.proto {
+                Proto::H1(_) => self.h1_step(key, &input[used..]),
+                Proto::H2(_) => self.h2_step(key, &input[used..]),
+            };
+            match step {
+                Step::Used(count) => used += count,
+                Step::Event(count) => {
+                    used += count;
+                    self.wake(key);
+                    self.park(key);
+                    return used;
+                }
+                Step::Park(count) => {
+                    self.park(key);
+                    return used + count;
+                }
+                Step::Need(total) => {
+                    if let Some(conn) = self.conns.get_mut(key) {
+                        conn.need = total;
+                    }
+                    return used;
+                }
+            }
+            if used >= input.len() {
+                return used;
+            }
+        }
+    }
+
+    fn park(&mut self, key: Key) {
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.parked = true;
+        }
+    }
+
+    /// Lets `key` go on with what it has stashed, at the next poll.
+    fn wake(&mut self, key: Key) {
+        if let Some(conn) = self.conns.get_mut(key) {
+            if !std::mem::replace(&mut conn.resuming, true) {
+                self.resume.push_back(key);
+            }
+        }
+    }
+
+    /// Acts on the end of the transport once everything before it has been taken.
+    fn end_of_input(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else {
+            return;
+        };
+        if !conn.eof || conn.eof_done || conn.parked && conn.stashed() > 0 {
+            return;
+        }
+        conn.eof_done = true;
+        match conn.proto {
+            Proto::H1(_) => self.h1_end(key),
+            Proto::H2(_) => {
+                self.fail_connection(key, Failure::Closed);
+                self.set_io(key, Io::Close);
+            }
+        }
+    }
+
+    /// Fails every exchange of a connection that is lost.
+    fn fail_connection(&mut self, key: Key, failure: Failure) {
+        let streams = match self.conns.get(key).map(|conn| &conn.proto) {
+            Some(Proto::H1(h1)) => h1.current().into_iter().collect(),
+            Some(Proto::H2(h2)) => h2.ids.iter().map(|(_, key)| *key).collect::<Vec<_>>(),
+            None => return,
+        };
+        for stream in streams {
+            self.fail_stream(stream, failure, None);
+        }
+    }
+}

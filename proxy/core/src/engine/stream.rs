@@ -1,0 +1,119 @@
+//! One direction pair of a message exchange on one connection.
+
+use std::time::Duration;
+
+use super::h1::read::Asked;
+use super::h1::write::Expect;
+use super::head::Head;
+use super::slab::Key;
+use super::Failure;
+
+/// How far one direction of a stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// The (final) head has not passed yet.
+    Head,
+    /// The head has passed, the end has not.
+    Body,
+    /// The end, or a reset, has passed.
+    Done,
+}
+
+/// A stream of HTTP/2, or the message in progress of an HTTP/1 connection.
+///
+/// Bytes that arrived and cannot go on wait in the `backlog` of the stream that received them.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) conn: Key,
+    /// HTTP/2 identifier; 0 on HTTP/1.
+    pub(super) id: u32,
+    /// The stream on the other connection.
+    pub(super) peer: Option<Key>,
+    /// The exchange came in here; false on the stream towards the server.
+    pub(super) server: bool,
+    pub(super) recv: Side,
+    pub(super) send: Side,
+    /// Both directions are over and the connection no longer knows the stream.
+    pub(super) closed: bool,
+    pub(super) reported: bool,
+    pub(super) expect: Expect,
+    /// The request on the server's side until the exchange is over; on the client's side the
+    /// response until it is forwarded.
+    pub(super) head: Option<Box<Head>>,
+    pub(super) trailers: Option<Box<Head>>,
+    pub(super) backlog: Vec<u8>,
+    pub(super) backlog_at: usize,
+    /// Body bytes have left for the peer: the request can no longer be sent elsewhere.
+    pub(super) consumed: bool,
+    /// The end has been passed to the peer.
+    pub(super) end_passed: bool,
+    /// What still arrives is dropped.
+    pub(super) discard: bool,
+    /// Octets left of the announced length (HTTP/2).
+    pub(super) left: Option<u64>,
+    pub(super) recv_window: i64,
+    /// Octets taken and not yet given back to the peer by WINDOW_UPDATE.
+    pub(super) credit: u32,
+    pub(super) send_window: i64,
+    /// In its connection's queue of streams whose source has something for them.
+    pub(super) waiting: bool,
+    /// Its source waits for this stream's own window.
+    pub(super) stalled: bool,
+    pub(super) stalled_since: Duration,
+    pub(super) stalled_sent: u64,
+    pub(super) received: u64,
+    pub(super) sent: u64,
+    pub(super) asked: Asked,
+    pub(super) interim: u32,
+    pub(super) empty_frames: u32,
+    pub(super) http10: bool,
+    pub(super) failure: Option<Failure>,
+}
+
+impl Stream {
+    pub(super) fn new(conn: Key, id: u32, server: bool) -> Self {
+        Self {
+            conn,
+            id,
+            peer: None,
+            server,
+            recv: Side::Head,
+            send: Side::Head,
+            closed: false,
+            reported: false,
+            expect: Expect::End,
+            head: None,
+            trailers: None,
+            backlog: Vec::new(),
+            backlog_at: 0,
+            consumed: false,
+            end_passed: false,
+            discard: false,
+            left: None,
+            recv_window: 0,
+            credit: 0,
+            send_window: 0,
+            waiting: false,
+            stalled: false,
+            stalled_since: Duration::ZERO,
+            stalled_sent: 0,
+            received: 0,
+            sent: 0,
+            asked: Asked::default(),
+            interim: 0,
+            empty_frames: 0,
+            http10: false,
+            failure: None,
+        }
+    }
+
+    /// Octets that wait for the peer.
+    pub(super) fn pending(&self) -> usize {
+        self.backlog.len() - self.backlog_at
+    }
+
+    /// True when there is something that the peer has not been given: bytes or the end.
+    pub(super) fn has_output(&self) -> bool {
+        self.pending() > 0 || (self.recv == Side::Done && !self.end_passed)
+    }
+}
