@@ -113,6 +113,7 @@ class Demo:
             with self.steps.step("viz and emojivoto, meshed by linkerd inject"):
                 if await _missing(kube, DEPLOYMENTS, "metrics-api", "linkerd-viz"):
                     await self.apply(kube, _objects(viz_install.render(VIZ_VALUES)))
+                    await self.injecting_tap(kube)
                 await self.apply(kube, _objects(meshed(EMOJIVOTO)))
                 await self.ready(kube, "linkerd-viz", "emojivoto")
             dashboard = asyncio.create_task(self.dashboard())
@@ -171,6 +172,16 @@ class Demo:
                 "`linkerd local get pods -A` shows all pods, `linkerd local logs POD -n NAMESPACE "
                 "-c CONTAINER` their logs"
             )
+
+    async def injecting_tap(self, kube: KubeClient) -> None:
+        """Waits for the tap injector: pods that are made before it cannot be tapped."""
+
+        async def waiting() -> list[str]:
+            found = await kube.get_or_none(DEPLOYMENTS, "tap-injector", "linkerd-viz")
+            return [] if found is not None and _available(found) else ["tap-injector"]
+
+        if await _until(waiting, _READY_S):
+            raise DemoFailed(f"the tap injector is not ready after {_READY_S:.0f} s")
 
     async def traffic(self, kube: KubeClient, lacking: Lacking) -> None:
         """Waits until statistics show what `lacking` asks for.
