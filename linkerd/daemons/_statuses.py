@@ -2,8 +2,6 @@
 
     index topics ("status", kind, namespace, name) ──► changed ──► run: one patch per object
 
-What is pending is a set of names, so it is bounded by the number of objects; a patch that fails is
-tried again, and every object is checked again from time to time.
 Source: linkerd2 policy-controller/k8s/status/src/index.rs (Controller), metrics.
 """
 
@@ -11,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from linkerd import log
+from linkerd.daemons._work import Work
 from linkerd.errors import Conflict, KubeError, NotFound
 from linkerd.index.status import StatusIndex
 from linkerd.kube.client import MERGE, KubeClient
@@ -25,8 +24,6 @@ from linkerd.kube.resources import Resource
 from linkerd.model.routes import CONTROLLER
 
 RECONCILE_S = 10.0
-_RETRY_S = 1.0
-_PAUSE_S = 0.005
 _DURATIONS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 _log = log.logger(__name__)
@@ -78,57 +75,33 @@ class StatusWriter:
         self._kube = kube
         self._index = index
         self._resources = resources
-        self._leads = leads
         self._timeout_s = timeout_s
         self._metrics = metrics
-        self._pending: dict[tuple[str, str, str], None] = {}
-        self._wake = asyncio.Event()
+        self._work: Work[tuple[str, str, str]] = Work(
+            lambda entry: self._write(*entry),
+            leads=leads,
+            everything=lambda: _entries(index.topics()),
+            every_s=RECONCILE_S,
+            added=metrics.enqueues.inc,
+            taken=self._taken,
+        )
 
     def changed(self, topics: set[Hashable]) -> None:
         """Notes the statuses among `topics`, to be checked soon if this process leads."""
-        if not self._leads():
-            return
-        for topic in topics:
-            if isinstance(topic, tuple) and topic[0] == "status":
-                self._note((topic[1], topic[2], topic[3]))
+        self._work.note(_entries(topics))
 
     def check_all(self) -> None:
         """Has all statuses checked."""
-        self.changed({*self._index.topics()})
+        self._work.note_all()
 
     async def run(self) -> None:
         """Writes, for ever."""
-        while True:
-            try:
-                async with asyncio.timeout(RECONCILE_S):
-                    await self._wake.wait()
-            except TimeoutError:
-                self.check_all()
-            await asyncio.sleep(_PAUSE_S)  # what comes together is written once
-            self._wake.clear()
-            failed = await self._drain()
-            if failed:
-                await asyncio.sleep(_RETRY_S)
-                for entry in failed:
-                    self._note(entry)
+        await self._work.run()
 
-    def _note(self, entry: tuple[str, str, str]) -> None:
-        if entry not in self._pending:
-            self._pending[entry] = None
-            self._metrics.enqueues.inc()
-        self._wake.set()
-
-    async def _drain(self) -> list[tuple[str, str, str]]:
-        failed: list[tuple[str, str, str]] = []
-        while self._pending:
-            entry = next(iter(self._pending))
-            del self._pending[entry]
-            self._metrics.dequeues.inc()
-            if not self._leads():
-                self._metrics.drops.inc()
-            elif not await self._write(*entry):
-                failed.append(entry)
-        return failed
+    def _taken(self, leads: bool) -> None:
+        self._metrics.dequeues.inc()
+        if not leads:
+            self._metrics.drops.inc()
 
     async def _write(self, kind: str, namespace: str, name: str) -> bool:
         """Patches one object if it needs that; returns whether it need not be tried again."""
@@ -168,3 +141,9 @@ class StatusWriter:
         self._metrics.patches.inc()
         self._metrics.seconds.observe(time.monotonic() - started_s)
         return True
+
+
+def _entries(topics: Iterable[Hashable]) -> Iterator[tuple[str, str, str]]:
+    for topic in topics:
+        if isinstance(topic, tuple) and topic[0] == "status":
+            yield topic[1], topic[2], topic[3]

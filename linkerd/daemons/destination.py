@@ -1,6 +1,7 @@
 """The destination service: where a name leads, and what to know about it.
 
     watches ──► index.Cluster ──► boards ──► Get, GetProfile on :8086
+                             └──► EndpointSlices of external workloads, by the lease's holder
 
 Source: linkerd2 controller/cmd/destination/main.go (flags, start-up, ports).
 """
@@ -13,6 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from linkerd import log, metrics, runtime
+from linkerd.daemons._external_endpoints import LEASE, ExternalEndpoints
+from linkerd.daemons._external_endpoints import Metrics as ExternalMetrics
+from linkerd.daemons._leadership import Leadership
 from linkerd.daemons.feeding import follow
 from linkerd.errors import LinkerdError, SettingsError, WireError
 from linkerd.gen import destination_pb2 as pb
@@ -23,6 +27,7 @@ from linkerd.kube import resources
 from linkerd.kube.client import KubeClient
 from linkerd.model import names, objects
 from linkerd.model.endpoints import EndpointSet, Profile
+from linkerd.model.external import ExternalWorkload
 from linkerd.model.ports import port_set
 from linkerd.serve import admin, rpc
 from linkerd.serve.board import Board, Topic
@@ -42,7 +47,9 @@ _WATCHED: tuple[tuple[resources.Resource, type[Any]], ...] = (
     (resources.NODES, objects.Named),
     (resources.REPLICA_SETS, objects.Named),
     (resources.JOBS, objects.Named),
+    (resources.EXTERNAL_WORKLOADS, ExternalWorkload),
 )
+_DEPLOYMENT = "linkerd-destination"
 
 
 @dataclass(frozen=True)
@@ -217,6 +224,18 @@ async def _serve(
         rpc.serve(host, port, service, registry=registry),
         asyncio.TaskGroup() as tasks,
     ):
+        leadership = Leadership(kube, LEASE, mesh.mesh.control_plane_ns, _DEPLOYMENT)
+        external = ExternalEndpoints(
+            kube,
+            cluster,
+            lambda: ready.ready and leadership.leads,
+            ExternalMetrics(registry),
+        )
+
+        def changed(topics: set[Hashable]) -> None:
+            destination.changed(topics)
+            external.changed(topics)
+
         watches = [
             tasks.create_task(
                 follow(
@@ -224,14 +243,15 @@ async def _serve(
                     resource,
                     decode,
                     [(cluster, resource.plural)],
-                    destination.changed,
+                    changed,
                     ready,
                     resource.plural,
                 )
             )
             for resource, decode in _WATCHED
         ]
-        watches.append(tasks.create_task(_report_ready(ready)))
+        watches.append(tasks.create_task(leadership.run(external.check_all)))
+        watches.append(tasks.create_task(_write_when_ready(external, ready)))
         _log.info("serving", grpc=f"{host}:{port}")
         await stop.wait()
         _log.info("stopping")
@@ -240,6 +260,8 @@ async def _serve(
             watch.cancel()
 
 
-async def _report_ready(ready: Readiness) -> None:
+async def _write_when_ready(external: ExternalEndpoints, ready: Readiness) -> None:
     await ready.wait()
     _log.info("caches synced")
+    external.check_all()
+    await external.run()

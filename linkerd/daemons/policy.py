@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import socket
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from linkerd import log, metrics, runtime
+from linkerd.daemons._leadership import Leadership
 from linkerd.daemons._statuses import Metrics as StatusMetrics
 from linkerd.daemons._statuses import StatusWriter
 from linkerd.daemons.feeding import follow, served
@@ -29,7 +28,6 @@ from linkerd.index.status import StatusIndex
 from linkerd.kube import admission, resources
 from linkerd.kube import config as kubeconfig
 from linkerd.kube.client import KubeClient
-from linkerd.kube.leases import Election
 from linkerd.model import names, objects, route_objects
 from linkerd.model.admission import refusal
 from linkerd.model.external import ExternalWorkload
@@ -306,7 +304,9 @@ async def _serve(settings: Settings, config: kubeconfig.KubeConfig, stop: asynci
             )
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         served_kinds: dict[str, resources.Resource] = {}
-        leadership = _Leadership(kube, settings)
+        leadership = Leadership(
+            kube, _LEASE, settings.control_plane_namespace, settings.policy_deployment_name
+        )
         writer = StatusWriter(
             kube,
             statuses,
@@ -332,58 +332,6 @@ async def _serve(settings: Settings, config: kubeconfig.KubeConfig, stop: asynci
         policies.close()
         for task in running:
             task.cancel()
-
-
-class _Leadership:
-    """A process's part in the election of the one that writes statuses.
-
-    Source: linkerd2 policy-controller/runtime/src/lease.rs.
-    """
-
-    def __init__(self, kube: KubeClient, settings: Settings) -> None:
-        self._kube, self._settings = kube, settings
-        self._election: Election | None = None
-
-    @property
-    def leads(self) -> bool:
-        """Whether this process holds the lease."""
-        return self._election is not None and self._election.leader
-
-    async def run(self, won: Callable[[], None]) -> None:
-        """Takes part, for ever; calls `won` each time the lease is taken."""
-        namespace = self._settings.control_plane_namespace
-        me = os.environ.get("HOSTNAME") or socket.gethostname()
-        async with Election(
-            self._kube,
-            _LEASE,
-            namespace,
-            me,
-            metadata={
-                "labels": {
-                    "linkerd.io/control-plane-component": "destination",
-                    "linkerd.io/control-plane-ns": namespace,
-                },
-                **await self._owner(namespace),
-            },
-            on_change=lambda leads: won() if leads else None,
-        ) as self._election:
-            await asyncio.Event().wait()
-
-    async def _owner(self, namespace: str) -> dict[str, Any]:
-        """The owner of the lease, so that it goes with its Deployment; {} if there is none."""
-        name = self._settings.policy_deployment_name
-        with contextlib.suppress(LinkerdError):
-            owner = await self._kube.get_or_none(resources.DEPLOYMENTS, name, namespace)
-            if owner is not None:
-                reference = {
-                    "apiVersion": resources.DEPLOYMENTS.api_version,
-                    "kind": resources.DEPLOYMENTS.kind,
-                    "name": name,
-                    "uid": owner["metadata"]["uid"],
-                    "controller": True,
-                }
-                return {"ownerReferences": [reference]}
-        return {}
 
 
 async def _write_when_ready(writer: StatusWriter, ready: Readiness) -> None:

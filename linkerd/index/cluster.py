@@ -5,7 +5,7 @@
 
 Synchronous and without IO, so that between an event and its topics nothing else happens.
 Topics are ("endpoints", namespace, service), ("service", …), ("profile", …), ("ip", address),
-("host", address) and ("node", name). Results depend only on the objects there are, never on the
+("host", address), ("node", name) and ("externals", namespace). Results depend only on the objects there are, never on the
 order in which they came.
 Source: linkerd2 controller/api/destination/** (decisions), named at each function.
 """
@@ -17,20 +17,29 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from linkerd.errors import LinkerdError, NotFound, WireError
+from linkerd.index.external_endpoints import MANAGED_BY, MANAGER
+from linkerd.index.slices import (
+    filtered,
+    one_family,
+    plain_endpoint,
+    slice_port,
+    slice_service,
+    slice_targets,
+    weight,
+)
 from linkerd.index.store import Store
-from linkerd.index.workloads import MeshSettings, pod_endpoint
+from linkerd.index.workloads import MeshSettings, external_endpoint, pod_endpoint
 from linkerd.model import profiles
-from linkerd.model.endpoints import WEIGHT, Endpoint, EndpointSet, Profile, Rules
+from linkerd.model.endpoints import Endpoint, EndpointSet, Profile, Rules
+from linkerd.model.external import ExternalWorkload
 from linkerd.model.names import OPAQUE_PORTS, ServiceName
 from linkerd.model.objects import (
     EndpointSlice,
-    Meta,
     Named,
     OwnerReference,
     Pod,
     Server,
     Service,
-    ServicePort,
     ServiceProfile,
     SliceEndpoint,
 )
@@ -40,8 +49,6 @@ Topic = tuple[str, ...]
 Kind = str
 
 _ZONE = "topology.kubernetes.io/zone"
-_MIRROR_FQ_NAME = "mirror.linkerd.io/remote-svc-fq-name"
-_MIRROR_IDENTITY = "mirror.linkerd.io/remote-gateway-identity"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +84,16 @@ class Cluster:
     def __init__(self, settings: MeshSettings) -> None:
         self._settings = settings
         self._families = ("IPv4", "IPv6") if settings.ipv6 else ("IPv4",)
-        self.services: Store[Service] = Store(ip=lambda s: s.ips)
-        self.slices: Store[EndpointSlice] = Store(service=_slice_service, pod=_slice_pods)
+        self.services: Store[Service] = Store(ip=lambda s: s.ips, namespace=_namespace)
+        self.slices: Store[EndpointSlice] = Store(
+            service=slice_service,
+            pod=lambda piece: slice_targets(piece, "Pod"),
+            external=lambda piece: slice_targets(piece, "ExternalWorkload"),
+            manager=_manager,
+        )
+        self.external_workloads: Store[ExternalWorkload] = Store(
+            ip=lambda item: item.ips, namespace=_namespace
+        )
         self.pods: Store[Pod] = Store(
             ip=_pod_ips, host=_pod_hosts, namespace=_namespace, owner=_pod_owner
         )
@@ -91,6 +106,7 @@ class Cluster:
             "services": (self.services, self._service_changed),
             "endpointslices": (self.slices, self._slice_changed),
             "pods": (self.pods, self._pod_changed),
+            "externalworkloads": (self.external_workloads, self._external_changed),
             "servers": (self.servers, self._server_changed),
             "serviceprofiles": (self.profiles, self._profile_changed),
             "nodes": (self.nodes, self._node_changed),
@@ -152,7 +168,7 @@ class Cluster:
         for piece in self.slices.group("service", name.key):
             if piece.address_type not in self._families:
                 continue
-            port = _slice_port(piece, service, key.port)
+            port = slice_port(piece, service, key.port)
             if port is None:
                 continue
             for entry in piece.endpoints or ():
@@ -164,11 +180,13 @@ class Cluster:
                     endpoint = self._endpoint(piece, entry, address, port, key.port)
                     if endpoint is not None:
                         found.setdefault(endpoint.address, (endpoint, entry))
+        if self._settings.ipv6:
+            found = one_family(found)
         if not name.instance:
-            found = _filtered(found, service, key.node, zone)
+            found = filtered(found, service, key.node, zone)
         chosen = {address: endpoint for address, (endpoint, _) in sorted(found.items())}
         if self._settings.zone_weights and zone:
-            chosen = {a: replace(e, weight=_weight(e, zone)) for a, e in chosen.items()}
+            chosen = {a: replace(e, weight=weight(e, zone)) for a, e in chosen.items()}
         return EndpointSet(labels, chosen, zone), topics
 
     def service(self, name: ServiceName) -> Service:
@@ -213,12 +231,27 @@ class Cluster:
         pod = self._pod_at(key.ip, key.port)
         zone = self._zone(key.node) if key.node else ""
         if pod is None:
-            return Profile(endpoint=Endpoint(key.ip, key.port), client_zone=zone or ""), topics
+            return self._external_profile(key, zone or ""), topics
         port = _container_port(pod, key.ip, key.port)
         endpoint = self._pod_endpoint(pod, key.ip, port, self._pod_zone(pod))
         if port != key.port:
             endpoint = replace(endpoint, port=key.port)
         return self._endpoint_profile(pod.metadata.namespace, endpoint, zone or ""), topics
+
+    def _external_profile(self, key: ProfileKey, zone: str) -> Profile:
+        """The profile of an external workload's address, else of any address."""
+        found = [
+            each
+            for each in self.external_workloads.group("ip", key.ip)
+            if any(port.port == key.port for port in each.spec.ports or ())
+        ]
+        if len(found) > 1:
+            raise Ambiguous(f"several external workloads have the address {key.ip}:{key.port}")
+        if not found:
+            return Profile(endpoint=Endpoint(key.ip, key.port), client_zone=zone)
+        own_zone = found[0].metadata.label(_ZONE) or ""
+        endpoint = self._external_endpoint(found[0], key.ip, key.port, own_zone)
+        return self._endpoint_profile(found[0].metadata.namespace, endpoint, zone)
 
     def _instance_profile(self, key: ProfileKey, name: ServiceName) -> tuple[Profile, set[Topic]]:
         topics: set[Topic] = {("endpoints", *name.key)}
@@ -286,10 +319,16 @@ class Cluster:
     ) -> Endpoint | None:
         target = entry.target_ref
         if target is None:
-            return _plain_endpoint(piece.metadata, address, port, entry.zone, asked, self._settings)
+            return plain_endpoint(piece.metadata, address, port, entry.zone, asked, self._settings)
+        key = target.namespace or piece.metadata.namespace, target.name
+        if target.kind == "ExternalWorkload":
+            workload = self.external_workloads.get(key)
+            if workload is None:
+                return None
+            return self._external_endpoint(workload, address, port, entry.zone or "")
         if target.kind != "Pod":
             return None
-        pod = self.pods.get((target.namespace or piece.metadata.namespace, target.name))
+        pod = self.pods.get(key)
         if pod is None:
             return None
         return self._pod_endpoint(pod, address, port, entry.zone or "")
@@ -303,6 +342,12 @@ class Cluster:
             if len(cached) < 64:
                 cached[ip, port, zone] = endpoint
         return endpoint
+
+    def _external_endpoint(
+        self, workload: ExternalWorkload, ip: str, port: int, zone: str
+    ) -> Endpoint:
+        servers = self.servers.group("namespace", workload.metadata.namespace)
+        return external_endpoint(workload, ip, port, self._settings, servers, zone)
 
     def _owners(self, kind: str, namespace: str, name: str) -> tuple[OwnerReference, ...] | None:
         store = self.replica_sets if kind == "ReplicaSet" else self.jobs
@@ -333,7 +378,7 @@ class Cluster:
             ("endpoints", *key)
             for piece in (before, after)
             if piece is not None
-            for key in _slice_service(piece)
+            for key in slice_service(piece)
         }
 
     def _pod_changed(self, before: Pod | None, after: Pod | None) -> set[Topic]:
@@ -352,8 +397,23 @@ class Cluster:
         return {
             ("endpoints", *key)
             for piece in self.slices.group("pod", pod.metadata.key)
-            for key in _slice_service(piece)
+            for key in slice_service(piece)
         }
+
+    def _external_changed(
+        self, before: ExternalWorkload | None, after: ExternalWorkload | None
+    ) -> set[Topic]:
+        topics: set[Topic] = set()
+        for each in (before, after):
+            if each is not None:
+                topics.add(("externals", each.metadata.namespace))
+                topics |= {("ip", ip) for ip in each.ips}
+                topics |= {
+                    ("endpoints", *key)
+                    for piece in self.slices.group("external", each.metadata.key)
+                    for key in slice_service(piece)
+                }
+        return topics
 
     def _server_changed(self, before: Server | None, after: Server | None) -> set[Topic]:
         server = after or before
@@ -364,6 +424,8 @@ class Cluster:
         topics: set[Topic] = set()
         for pod in self.pods.group("namespace", server.metadata.namespace):
             topics |= self._pod_changed(pod, pod)
+        for workload in self.external_workloads.group("namespace", server.metadata.namespace):
+            topics |= self._external_changed(workload, workload)
         return topics
 
     def _profile_changed(
@@ -398,21 +460,13 @@ class Cluster:
         return topics
 
 
+def _manager(piece: EndpointSlice) -> tuple[str, ...]:
+    manager = piece.metadata.label(MANAGED_BY)
+    return (manager,) if manager == MANAGER else ()
+
+
 def _namespace(item: Any) -> tuple[str]:
     return (item.metadata.namespace,)
-
-
-def _slice_service(piece: EndpointSlice) -> tuple[tuple[str, str], ...]:
-    service = piece.service
-    return ((piece.metadata.namespace, service),) if service else ()
-
-
-def _slice_pods(piece: EndpointSlice) -> set[tuple[str, str]]:
-    return {
-        (entry.target_ref.namespace or piece.metadata.namespace, entry.target_ref.name)
-        for entry in piece.endpoints or ()
-        if entry.target_ref is not None and entry.target_ref.kind == "Pod"
-    }
 
 
 def _pod_ips(pod: Pod) -> tuple[str, ...]:
@@ -448,68 +502,9 @@ def _is_running(pod: Pod) -> bool:
     return pod.status.phase not in ("Succeeded", "Failed")
 
 
-def _service_port(service: Service, port: int) -> ServicePort | None:
-    return next((each for each in service.spec.ports or () if each.port == port), None)
-
-
-def _slice_port(piece: EndpointSlice, service: Service, port: int) -> int | None:
-    """The port number in this slice that a service's port leads to, None if it has none."""
-    declared = _service_port(service, port)
-    if declared is None:
-        numbers = [each.port for each in piece.ports or () if each.port]
-        return port if port in numbers else None
-    for each in piece.ports or ():
-        if (each.name or "") == declared.name and each.port:
-            return each.port
-    return None
-
-
 def _service_opaque(service: Service, settings: MeshSettings) -> Any:
     annotation = service.metadata.annotation(OPAQUE_PORTS)
     if annotation is None:
         return settings.default_opaque
     names = {each.name: each.port for each in service.spec.ports or () if each.name}
     return port_set(annotation, names)
-
-
-def _filtered(
-    found: dict[tuple[str, int], tuple[Endpoint, SliceEndpoint]],
-    service: Service,
-    node: str,
-    zone: str,
-) -> dict[tuple[str, int], tuple[Endpoint, SliceEndpoint]]:
-    """What a caller on `node` in `zone` may use.
-
-    Source: linkerd2 endpoint_translator.go (filterAddresses).
-    """
-    if service.spec.internal_traffic_policy == "Local":
-        return {k: v for k, v in found.items() if v[1].node_name == node}
-    hinted = {}
-    for address, (endpoint, entry) in found.items():
-        zones = entry.hints.for_zones if entry.hints is not None else None
-        if not zones:
-            return found
-        if any(each.name == zone for each in zones):
-            hinted[address] = (endpoint, entry)
-    return hinted or found
-
-
-def _weight(endpoint: Endpoint, zone: str) -> int:
-    return WEIGHT * 10 if endpoint.zone == zone else WEIGHT
-
-
-def _plain_endpoint(
-    metadata: Meta, ip: str, port: int, zone: str | None, asked: int, settings: MeshSettings
-) -> Endpoint:
-    """An address without a pod: outside the cluster, or a mirrored service's gateway."""
-    override = metadata.annotation(_MIRROR_FQ_NAME)
-    identity = metadata.annotation(_MIRROR_IDENTITY) or ""
-    return Endpoint(
-        ip,
-        port,
-        identity=identity,
-        meshed=bool(identity),
-        hint="h2" if identity and settings.h2_upgrade else "",
-        authority_override=f"{override}:{asked}" if override else "",
-        zone=zone,
-    )

@@ -180,6 +180,43 @@ def pod_endpoint(
     )
 
 
+def external_endpoint(
+    workload: ExternalWorkload,
+    ip: str,
+    port: int,
+    settings: MeshSettings,
+    servers: Iterable[Server],
+    zone: str,
+) -> Endpoint:
+    """Returns how proxies reach a port of an external workload; it is meshed by definition."""
+    annotation = workload.metadata.annotation(OPAQUE_PORTS)
+    names = workload.named_ports
+    ports = settings.default_opaque if annotation is None else port_set(annotation, names)
+    opaque = port in ports or any(
+        server.spec.proxy_protocol == "opaque" and selects_external(server, workload, port)
+        for server in servers
+    )
+    labels = {"external_workload": workload.metadata.name}
+    owners = workload.metadata.owner_references or ()
+    if len(owners) == 1:
+        labels[owners[0].kind.lower()] = owners[0].name
+    transport = 0
+    if (settings.transport_header or opaque) and port != workload.proxy_port:
+        transport = workload.proxy_port
+    return Endpoint(
+        ip=ip,
+        port=port,
+        labels=tuple(sorted(labels.items())),
+        uri_identity=workload.spec.mesh_tls.identity,
+        server_name=workload.spec.mesh_tls.server_name,
+        meshed=True,
+        hint="opaque" if opaque else "h2",
+        opaque_transport_port=transport,
+        zone=zone,
+        opaque=opaque,
+    )
+
+
 def _proxy_variables(pod: Pod) -> dict[str, str]:
     proxy: Container | None = next(
         (each for each in pod.spec.all_containers if each.name == _PROXY), None

@@ -161,6 +161,7 @@ class ServiceSpec(Struct, frozen=True):
     ports: tuple[ServicePort, ...] | None = None
     selector: dict[str, str] | None = None
     internal_traffic_policy: str | None = None
+    ip_families: tuple[str, ...] | None = None
 
 
 class Service(Struct, frozen=True):

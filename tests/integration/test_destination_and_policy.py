@@ -37,6 +37,7 @@ from linkerd.kube.config import load
 from linkerd.kube.resources import (
     CUSTOM_RESOURCE_DEFINITIONS,
     ENDPOINT_SLICES,
+    EXTERNAL_WORKLOADS,
     HTTP_ROUTES,
     LEASES,
     NAMESPACES,
@@ -50,6 +51,7 @@ from linkerd.kube.resources import (
 from linkerd.translate.net import ip_text, tcp_address
 
 NS = "emojivoto"
+OURS = "endpointslice.kubernetes.io/managed-by=linkerd-external-workloads-controller"
 AUTHORITY = "web-svc.emojivoto.svc.cluster.local:80"
 
 
@@ -314,6 +316,54 @@ async def test_destination_answers_and_pushes(bed: Bed) -> None:
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await read(stub.Get(dst.GetDestination(path=path)))
             assert code == refused.value.code()
+
+
+async def test_external_workloads_become_endpoints(bed: Bed) -> None:
+    kube = await prepare(bed)
+    async with kube, grpc.aio.insecure_channel(f"127.0.0.1:{bed.ports['dst']}") as channel:
+        service = {
+            "metadata": {"name": "vms", "namespace": NS},
+            "spec": {
+                "selector": {"app": "vm"},
+                "clusterIP": "10.96.7.8",
+                "ports": [{"name": "http", "port": 80, "targetPort": "http"}],
+            },
+        }
+        await kube.create(SERVICES, service)
+        stub = destination_pb2_grpc.DestinationStub(channel)
+        target = dst.GetDestination(path="vms.emojivoto.svc.cluster.local:80")
+        call = await eventually(lambda: opened(stub.Get(target)))
+        workload = {
+            "apiVersion": EXTERNAL_WORKLOADS.api_version,
+            "kind": "ExternalWorkload",
+            "metadata": {"name": "vm-1", "namespace": NS, "labels": {"app": "vm"}},
+            "spec": {
+                "meshTLS": {"identity": "spiffe://root/vm", "serverName": "vm.root"},
+                "ports": [{"name": "http", "port": 8080}],
+                "workloadIPs": [{"ip": "192.0.2.7"}],
+            },
+        }
+        made = await kube.create(EXTERNAL_WORKLOADS, workload)
+        ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+        await kube.update_status(EXTERNAL_WORKLOADS, {**made, "status": ready})
+        (endpoint,) = (await read(call)).add.addrs
+        assert [("192.0.2.7", 8080)] == addresses([endpoint.addr])
+        assert "spiffe://root/vm" == endpoint.tls_identity.uri_like_identity.uri
+        await kube.delete(EXTERNAL_WORKLOADS, "vm-1", NS)
+        assert [("192.0.2.7", 8080)] == addresses((await read(call)).remove.addrs)
+        await eventually(lambda: no_slices(kube))
+
+
+async def no_slices(kube: KubeClient) -> None:
+    assert [] == await kube.list(ENDPOINT_SLICES, NS, label_selector=OURS)
+
+
+async def opened(call: Any) -> Any:
+    try:
+        assert (await read(call)).HasField("no_endpoints")
+    except grpc.aio.AioRpcError as error:
+        raise AssertionError(error.details()) from error
+    return call
 
 
 async def test_policy_answers_and_pushes(bed: Bed) -> None:

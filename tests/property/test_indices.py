@@ -12,15 +12,17 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from linkerd.daemons.destination import key_topics
 from linkerd.errors import LinkerdError
 from linkerd.gen import destination_pb2 as pb
 from linkerd.index.cluster import Cluster, EndpointsKey, ProfileKey
-from linkerd.index.inbound import Inbound, InboundSettings, PortKey
+from linkerd.index.inbound import Inbound, InboundSettings, PortKey, workload_topic
 from linkerd.index.outbound import OutboundIndex, OutboundSettings, TargetKey
 from linkerd.index.status import EGRESS_NETWORKS, RATE_LIMITS, StatusIndex
 from linkerd.index.workloads import MeshSettings
 from linkerd.model import objects
 from linkerd.model.endpoints import EndpointSet
+from linkerd.model.external import ExternalWorkload
 from linkerd.model.names import CONTROL_PLANE_NS, ServiceName, WorkloadName
 from linkerd.model.route_objects import ConditionStatus, RouteStatus
 from linkerd.translate import inbound as translate_inbound
@@ -82,12 +84,12 @@ services = st.builds(
     st.booleans(),
 )
 entries = st.builds(
-    lambda ip, ready, pod, zone, node: objects.SliceEndpoint(
+    lambda ip, ready, pod, zone, node, kind: objects.SliceEndpoint(
         (ip,),
         objects.Conditions(ready),
         node_name=node,
         zone=zone,
-        target_ref=objects.ObjectRef("Pod", pod, "ns") if pod else None,
+        target_ref=objects.ObjectRef(kind, pod, "ns") if pod else None,
         hints=objects.Hints((objects.ForZone(zone),)) if zone else None,
     ),
     st.sampled_from(IPS),
@@ -95,6 +97,30 @@ entries = st.builds(
     st.sampled_from((*NAMES, None)),
     st.sampled_from(("z1", "z2", None)),
     st.sampled_from(("n1", "n2")),
+    st.sampled_from(("Pod", "ExternalWorkload")),
+)
+external_workloads = st.builds(
+    lambda name, ip, opaque, ready: msgspec.convert(
+        {
+            "metadata": {
+                "name": name,
+                "namespace": "ns",
+                "labels": {"app": name},
+                "annotations": {"config.linkerd.io/opaque-ports": "80"} if opaque else None,
+            },
+            "spec": {
+                "meshTLS": {"identity": "spiffe://x/a", "serverName": "a"},
+                "ports": [{"port": 80, "name": "http"}, {"port": 8080}],
+                "workloadIPs": [{"ip": ip}],
+            },
+            "status": {"conditions": [{"type": "Ready", "status": ready}]},
+        },
+        ExternalWorkload,
+    ),
+    st.sampled_from(NAMES),
+    st.sampled_from(IPS),
+    st.booleans(),
+    st.sampled_from(("True", "False")),
 )
 slices = st.builds(
     lambda name, service, endpoints: objects.EndpointSlice(
@@ -107,10 +133,14 @@ slices = st.builds(
     st.lists(entries, max_size=3),
 )
 servers = st.builds(
-    lambda name, app, port, protocol, access: objects.Server(
+    lambda name, app, port, protocol, access, external: objects.Server(
         meta(name, labels={"app": app}),
         objects.ServerSpec(
-            port, objects.Selector({"app": app}), proxy_protocol=protocol, access_policy=access
+            port,
+            None if external else objects.Selector({"app": app}),
+            objects.Selector({"app": app}) if external else None,
+            proxy_protocol=protocol,
+            access_policy=access,
         ),
     ),
     st.sampled_from(NAMES),
@@ -118,6 +148,7 @@ servers = st.builds(
     st.sampled_from((80, 8080)),
     st.sampled_from(("opaque", "HTTP/1", "unknown")),
     st.sampled_from((None, "deny", "all-unauthenticated")),
+    st.booleans(),
 )
 nodes = st.builds(
     lambda name, zone: objects.Named(
@@ -244,11 +275,13 @@ DESTINATION = {
     "services": services,
     "endpointslices": slices,
     "servers": servers,
+    "externalworkloads": external_workloads,
     "nodes": nodes,
     "replicasets": replica_sets,
 }
 INBOUND = {
     "pods": pods,
+    "externalworkloads": external_workloads,
     "servers": servers,
     "authorizationpolicies": policies,
     "meshtlsauthentications": mesh_tls,
@@ -322,11 +355,16 @@ ENDPOINTS = [
     for port in (80, 81, 8080)
     for node in ("", "n1")
 ]
-PROFILES = [
+PROFILES: list[ProfileKey] = [
     *(ProfileKey(80, service=ServiceName("ns", name)) for name in NAMES),
     *(ProfileKey(80, ip=ip) for ip in (*IPS, "10.96.0.1")),
 ]
-PORTS = [PortKey(WorkloadName("ns", name), port) for name in NAMES for port in (80, 8080)]
+PORTS = [
+    PortKey(WorkloadName("ns", **{kind: name}), port)
+    for kind in ("pod", "external_workload")
+    for name in NAMES
+    for port in (80, 8080)
+]
 
 
 @given(events(DESTINATION))
@@ -456,6 +494,27 @@ def test_every_change_of_an_answer_is_announced(steps: list[Any]) -> None:
             views[key] = now
 
 
+@given(events(DESTINATION))
+@settings(max_examples=200)
+def test_every_change_of_a_profile_is_announced(steps: list[Any]) -> None:
+    index = Cluster(MeshSettings())
+
+    def look(key: ProfileKey) -> tuple[Any, set[Any]]:
+        try:
+            return index.profile(key)
+        except LinkerdError as error:
+            return (type(error), error.message), set(key_topics(key))
+
+    views = {key: look(key) for key in PROFILES}
+    for verb, kind, item in steps:
+        topics = getattr(index, verb)(kind, item)
+        for key, (value, made_from) in list(views.items()):
+            now = look(key)
+            if now[0] != value:
+                assert made_from & topics, (verb, kind, item)
+            views[key] = now
+
+
 @given(events(INBOUND))
 @settings(max_examples=200)
 def test_every_change_of_an_inbound_answer_is_announced(steps: list[Any]) -> None:
@@ -466,7 +525,7 @@ def test_every_change_of_an_inbound_answer_is_announced(steps: list[Any]) -> Non
         for key, value in list(views.items()):
             now = answered(index.server, key)
             if now != value:
-                own = {("pod", "ns", key.workload.pod), ("inbound", "ns")}
+                own = {workload_topic(key.workload), ("inbound", "ns")}
                 assert own & topics, (verb, kind, item)
             views[key] = now
 
