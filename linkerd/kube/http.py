@@ -176,7 +176,8 @@ class Http:
         self._tls = tls
         self._server_name = tls_server_name or self._host
         self._idle: list[_Connection] = []
-        self._writers: weakref.WeakSet[asyncio.StreamWriter] = weakref.WeakSet()
+        # The loop holds a transport until its TLS farewell is answered, longer than we do.
+        self._transports: weakref.WeakSet[asyncio.WriteTransport] = weakref.WeakSet()
         self._slots = asyncio.Semaphore(_REQUESTS_MAX)
         self.server = server
 
@@ -266,9 +267,9 @@ class Http:
 
     async def close(self) -> None:
         """Closes every connection, also those that were lent out and not given back."""
-        for writer in tuple(self._writers):
-            writer.close()
-            writer.transport.abort()
+        for transport in tuple(self._transports):
+            transport.close()
+            transport.abort()
         self._idle.clear()
         # An aborted transport lets go of its socket in the next turn of the loop.
         await asyncio.sleep(0)
@@ -292,7 +293,7 @@ class Http:
                 server_hostname=self._server_name if context else None,
                 limit=4 * _READ_BYTES,
             )
-        self._writers.add(writer)
+        self._transports.add(writer.transport)
         _detect_dead_peer(writer.get_extra_info("socket"))
         return _Connection(reader, writer)
 
