@@ -49,6 +49,8 @@ _STOP_TIMEOUT_S = 15.0
 _CHILD_STOP_S = 5.0
 _BACKOFF_MIN_S, _BACKOFF_MAX_S = 0.1, 5.0
 _HEALTHY_S = 10.0
+#: Tells the first API server of a run that the last run's containers are gone.
+_FRESH = "--fresh"
 _LOG_BYTES_MAX = 5 * 1024 * 1024
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 
@@ -361,6 +363,7 @@ class Supervisor:
                     f"--cluster={self._paths.state.name}",
                     f"--listen-fd={listeners[0]},{listeners[1]}",
                     f"--ready-fd={listeners[2]}",
+                    _FRESH,
                 ],
                 listeners,
             )
@@ -397,6 +400,8 @@ class Supervisor:
         for fd, _ in self._poll.poll(timeout):
             if fd == self._ready:
                 os.read(self._ready, 64)
+                api = self._children["apiserver"]
+                api.argv = [word for word in api.argv if word != _FRESH]
                 self._report(progress="API ready")
                 self._report(ready=True)
                 self._add_clients(host)

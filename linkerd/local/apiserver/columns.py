@@ -154,10 +154,15 @@ def _container_phase(status: Obj, reason: str) -> str:
 
 def _pod_restarts(obj: Obj, now: float) -> str:
     status = _status(obj)
-    states = [
-        *(status.get("initContainerStatuses") or ()),
-        *(status.get("containerStatuses") or ()),
-    ]
+    spec, states = _spec(obj), list(status.get("initContainerStatuses") or ())
+    if not _init_phase(spec, status, "")[0]:  # then only those that go on running count
+        sidecars = [
+            c["name"]
+            for c in spec.get("initContainers") or ()
+            if c.get("restartPolicy") == "Always"
+        ]
+        states = [s for s in states if s["name"] in sidecars]
+        states += status.get("containerStatuses") or ()
     count = sum(s.get("restartCount", 0) for s in states)
     ends = [
         since

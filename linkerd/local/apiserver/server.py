@@ -13,7 +13,7 @@ from typing import Any
 from linkerd import log, runtime
 from linkerd.errors import LocalError
 from linkerd.local import pki
-from linkerd.local.apiserver import bootstrap, builtin, crds
+from linkerd.local.apiserver import bootstrap, builtin, crds, restart
 from linkerd.local.apiserver.aggregation import Aggregation
 from linkerd.local.apiserver.app import Api
 from linkerd.local.apiserver.authn import Authenticator, component_user
@@ -132,6 +132,9 @@ async def serve(settings: Settings, paths: Paths, stop: asyncio.Event) -> None:
     pki.write_kubeconfigs(paths, f"127.0.0.1:{listeners.port}", node, context)
     store = Store(paths.store)
     try:
+        if settings.fresh:
+            now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            _log.info("pods ended with the last run", pods=restart.run(store, now))
         aggregation = Aggregation(store, paths)
         api = build(paths, store, listeners, aggregation)
         server = HttpServer(api, tls_context(paths))

@@ -26,6 +26,7 @@ class Settings:
         parse=_descriptors,
     )
     ready_fd: int = setting(-1, "inherited pipe that is told when the API is ready")
+    fresh: bool = setting(False, "the cluster was just started: no container runs yet")
     port: int = setting(6443, "port on 127.0.0.1 when no socket is inherited")
     cluster: str = setting("default", "name of the cluster")
     log_level: str = setting("info", "least severe level that is logged", choices=log.LEVELS)

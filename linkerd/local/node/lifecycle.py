@@ -167,7 +167,7 @@ def ran(container: Container, ended: Ended, now: float, ran_s: float) -> None:
     container.ready = container.started = False
     if ran_s > BACKOFF_RESET_S:
         container.backoff_s = 0.0
-    if container.restarts == 0 and container.backoff_s == 0.0:
+    if container.backoff_s == 0.0:  # the first failure that this node has seen
         container.retry_at = now
     else:
         container.retry_at = now + (container.backoff_s or BACKOFF_S)

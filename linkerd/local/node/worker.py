@@ -233,7 +233,8 @@ class Worker:
         now = time.monotonic()
         lifecycle.ran(container, ended, now, now - container.since)
         self._exited[container.name].set()
-        if container.retry_at > time.monotonic() and not self.ending:
+        again = lifecycle.restarts(container, self.pod["spec"].get("restartPolicy", "Always"))
+        if again and container.retry_at > now and not self.ending:
             text = f"Back-off restarting failed container {container.name} in pod {self.name}"
             self.event("BackOff", f"{text}_{self.namespace}({self.uid})", container, warning=True)
         self.touch()

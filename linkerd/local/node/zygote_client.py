@@ -103,13 +103,13 @@ class ZygoteClient:
             LocalError: it could not be started; the text says why.
         """
         id = f"exec-{os.getpid()}-{next(self._execs)}"
-        self._exits[id] = asyncio.get_running_loop().create_future()
+        done = self._exits[id] = asyncio.get_running_loop().create_future()
         try:
             await self._launch(id, {"op": "exec", **spec, "id": id, "container": container}, [*fds])
         except BaseException:
             self._exits.pop(id, None)
             raise
-        return id, self._exits[id]
+        return id, done  # its end may have been told together with its start
 
     def hold(self, pod: str, namespace: int, data: Message) -> None:
         """Lets the zygote keep a pod's network namespace alive while the node restarts."""

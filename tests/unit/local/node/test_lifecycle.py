@@ -114,7 +114,7 @@ def test_restarts_back_off_from_ten_seconds_to_five_minutes_and_forget_after_a_l
     assert [0.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0] == waits
     running(container)
     lifecycle.ran(container, Ended(1), 100.0, 601.0)
-    assert 110.0 == container.retry_at
+    assert 100.0 == container.retry_at
 
 
 def test_a_backed_off_container_is_shown_and_waited_for() -> None:
