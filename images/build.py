@@ -1,0 +1,150 @@
+"""Builds the container images as OCI archives below dist/images, without a container engine.
+
+    python images/build.py [--proxy target/release/linkerd-proxy] [--output dist/images]
+
+| archive | images |
+|---|---|
+| control-plane.tar | controller, policy-controller, metrics-api, web, tap: one set of layers |
+| proxy.tar | proxy, proxy-init |
+| demo.tar | emojivoto's, http-echo |
+| prometheus.tar | Prometheus as Debian ships it, with the discovery that it lacks |
+
+The same machine builds the same bytes. With an engine at hand, images/*.Dockerfile do the like.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+
+from images import oci, trees
+from images.oci import Entry, Image, Run
+from linkerd import VERSION
+
+REGISTRY = "cr.l5d.io/linkerd"
+EMOJIVOTO = "docker.l5d.io/buoyantio"
+EMOJIVOTO_TAG = "v11"
+PROMETHEUS_TAG = "v2.55.1"
+#: What a node pulls for the data plane stays below this, compressed and unpacked alike.
+PROXY_BYTES_MAX = 12_000_000
+_PROXY = "/usr/lib/linkerd/linkerd-proxy"
+_DAEMONS = ("python3", "-m", "linkerd.daemons")
+_PYTHON_ENV = {
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    # One arena keeps a process of many threads small.
+    "MALLOC_ARENA_MAX": "2",
+}
+_PROXY_USER = "2102"
+_USER = "2103"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Builds all archives; prints their sizes."""
+    parser = argparse.ArgumentParser(description="Build the images as OCI archives.")
+    parser.add_argument("--output", type=Path, default=ROOT / "dist/images")
+    parser.add_argument("--proxy", type=Path, default=ROOT / "target/release/linkerd-proxy")
+    args = parser.parse_args(argv)
+    if not args.proxy.exists():
+        print("  proxy, release profile …", flush=True)
+        command = ["cargo", "build", "--locked", "--release", "--package", "linkerd-proxy"]
+        subprocess.run(command, cwd=ROOT, check=True)
+    for name, images in archives(args.proxy).items():
+        path = args.output / f"{name}.tar"
+        oci.archive(path, images)
+        print(f"  {path}  {path.stat().st_size / 1e6:.1f} MB: {' '.join(sorted(images))}")
+    return 0
+
+
+def archives(proxy: Path) -> dict[str, Mapping[str, Image]]:
+    """Returns the images by archive and full name.
+
+    Args:
+        proxy: The `linkerd-proxy` to put into the data plane's images.
+    Raises:
+        ValueError: the proxy image is larger than `PROXY_BYTES_MAX`.
+        FileNotFoundError: Prometheus is not installed.
+    """
+    started = time.monotonic()
+    built = {"proxy": data_plane(proxy)}
+    python = oci.layer([*trees.system(), *trees.python()])
+    pinned = trees.pinned(ROOT / "requirements.txt")
+    packages = oci.layer(trees.distributions(pinned))
+    ours = oci.layer(trees.package(ROOT / "linkerd", f"{trees.SITE}/linkerd"))
+    layers = (python, packages, ours)
+    built["control-plane"] = {
+        f"{REGISTRY}/{name}:{VERSION}": Image(layers, _python(*command, user=_USER))
+        for name, command in {
+            "controller": _DAEMONS,
+            "policy-controller": (*_DAEMONS, "policy"),
+            **{name: (*_DAEMONS, name) for name in ("metrics-api", "web", "tap")},
+        }.items()
+    }
+    built["demo"] = _demo(layers)
+    built["prometheus"] = _prometheus(layers)
+    print(f"  layers: {time.monotonic() - started:.1f} s")
+    return built
+
+
+def data_plane(proxy: Path) -> dict[str, Image]:
+    """Returns the proxy's image and the init container's; the C library is all they add."""
+
+    def image(capabilities: tuple[str, ...], run: Run) -> Image:
+        binary = Entry(_PROXY, proxy, mode=0o755, capabilities=capabilities)
+        entries = [*trees.system(), binary, *trees.libraries([proxy])]
+        size = sum(one.data.stat().st_size for one in entries if isinstance(one.data, Path))
+        if size > PROXY_BYTES_MAX:
+            raise ValueError(f"proxy image is {size} bytes: expected at most {PROXY_BYTES_MAX}")
+        return Image((oci.layer(entries),), run)
+
+    return {
+        f"{REGISTRY}/proxy:{VERSION}": image((), Run((_PROXY,), user=_PROXY_USER)),
+        # Permitted only: the init container's process, which is not root, raises them itself.
+        f"{REGISTRY}/proxy-init:{VERSION}": image(
+            ("net_admin", "net_raw"), Run((_PROXY, "init"), user="65534")
+        ),
+    }
+
+
+def _demo(layers: tuple[oci.Layer, ...]) -> dict[str, Image]:
+    bot = oci.layer(
+        trees.program(ROOT / "demo/bin/emojivoto-vote-bot", "/usr/local/bin/emojivoto-vote-bot")
+    )
+    images = {
+        f"{EMOJIVOTO}/emojivoto-{name}:{EMOJIVOTO_TAG}": Image(
+            (*layers, bot), _python("python3", "-m", "linkerd._demo.emojivoto", name)
+        )
+        for name in ("web", "emoji-svc", "voting-svc")
+    }
+    echo = _python("python3", "-m", "linkerd._demo.http_echo")
+    images["docker.io/hashicorp/http-echo:latest"] = Image(layers, echo)
+    return images
+
+
+def _prometheus(layers: tuple[oci.Layer, ...]) -> dict[str, Image]:
+    found = shutil.which("prometheus")
+    if found is None:
+        raise FileNotFoundError("prometheus is not installed: apt-get install prometheus")
+    binary = Path(found)
+    present = {entry.path for entry in trees.python()}
+    needed = [one for one in trees.libraries([binary]) if one.path not in present]
+    own = oci.layer([*trees.program(binary, "/usr/bin/prometheus"), *needed])
+    run = _python(*_DAEMONS, "prometheus", user="65534")
+    return {f"docker.io/prom/prometheus:{PROMETHEUS_TAG}": Image((*layers, own), run)}
+
+
+def _python(*entrypoint: str, user: str = "") -> Run:
+    return Run(entrypoint, env=_PYTHON_ENV, user=user)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
