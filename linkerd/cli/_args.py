@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
-from linkerd.cli import _tree
+from linkerd.cli import _gone, _tree
 from linkerd.errors import UsageError
 
 _NAMESPACE = re.compile(r"[a-zA-Z0-9-]+")
@@ -49,7 +49,10 @@ def parse(path: tuple[str, ...], module: ModuleType, words: list[str]) -> argpar
     args, unknown = parser.parse_known_intermixed_args(words)
     for word in unknown:
         if word.startswith("--"):
-            parser.error(f"unknown flag: {word.partition('=')[0]}")
+            flag = word.partition("=")[0]
+            if flag in _gone.FLAGS:
+                raise UsageError(f"the {flag} flag is no longer supported: {_gone.FLAGS[flag]}")
+            parser.error(f"unknown flag: {flag}")
         if word.startswith("-") and word != "-":
             parser.error(f"unknown shorthand flag: {word[1]!r} in {word}")
     if unknown:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from linkerd.cli import _gone
 from linkerd.errors import UsageError
+
+_SHORT = {"proxy-version": ("-v",)}
 
 if TYPE_CHECKING:
     from linkerd.install.flags import Flag
@@ -25,6 +29,8 @@ def add_flags(parser: argparse.ArgumentParser, flags: Iterable[Flag], *switches:
     for name in switches:
         _add(group, name, bool, "")
     _add(group, "registry", str, "registry of the images")
+    for old, new in _gone.DEPRECATED.items():
+        _add(group, old, str, f"deprecated: use --{new}")
 
 
 def _add(group: argparse._ArgumentGroup, name: str, kind: type, help: str) -> None:
@@ -32,9 +38,8 @@ def _add(group: argparse._ArgumentGroup, name: str, kind: type, help: str) -> No
     if kind is bool:
         group.add_argument(f"--{name}", nargs="?", const=True, type=_boolean, metavar="", **options)
     else:
-        group.add_argument(
-            f"--{name}", type=kind, metavar=name.rpartition("-")[2].upper(), **options
-        )
+        names = [*_SHORT.get(name, ()), f"--{name}"]
+        group.add_argument(*names, type=kind, metavar=name.rpartition("-")[2].upper(), **options)
 
 
 def _boolean(text: str) -> bool:
@@ -44,8 +49,14 @@ def _boolean(text: str) -> bool:
 
 
 def given(args: argparse.Namespace) -> dict[str, Any]:
-    """Returns flag name → value of those that the user gave."""
+    """Returns flag name → value of those that the user gave, old names as the new ones."""
     found = {key.partition(":")[2]: value for key, value in vars(args).items() if ":" in key}
+    for old, new in _gone.DEPRECATED.items():
+        value = found.pop(old, None)
+        if value is not None:
+            notice = f"Flag --{old} has been deprecated, use --{new} instead"
+            print(notice, file=sys.stderr)
+            found[new] = found.get(new) or value
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -129,9 +129,7 @@ def find(argv: list[str]) -> Found:
             if alias[1]:
                 renamed = word
             path = alias[0]
-        elif _names_command((*path, word)) and (
-            is_group(path) or (*path, word) in _gone.COMMANDS
-        ):
+        elif _names_command((*path, word)) and (is_group(path) or (*path, word) in _gone.COMMANDS):
             path = (*path, word)
         else:
             flags.append(word)

@@ -26,26 +26,36 @@ async def running_pods(kube: KubeClient, word: str, namespace: str) -> list[dict
         UsageError: the word names no workload.
         NotFound: the workload has no such pods.
     """
+    found = [
+        pod
+        for pod in await pods_of(kube, word, namespace)
+        if cluster.proxy_container(pod) and cluster.phase(pod) == "Running"
+    ]
+    if not found:
+        raise NotFound(f"no running meshed pods found for {word} in {namespace}")
+    return found
+
+
+async def pods_of(kube: KubeClient, word: str, namespace: str) -> list[dict[str, Any]]:
+    """Returns the pods of `TYPE/NAME` or `TYPE`.
+
+    Raises:
+        UsageError: the word names no workload.
+        NotFound: the workload does not exist.
+    """
     from linkerd.viz import kinds
 
     target = kinds.targets([word])[0]
     selectors = [""]
     if target.kind == "pod" and target.name:
-        pods = [await kube.get(resources.PODS, target.name, namespace)]
-    else:
-        if target.kind != "pod":
-            selectors = await _selectors(kube, target.kind, target.name, namespace)
-        pods = [
-            pod
-            for selector in selectors
-            for pod in await kube.list(resources.PODS, namespace, label_selector=selector)
-        ]
-    found = [
-        pod for pod in pods if cluster.proxy_container(pod) and cluster.phase(pod) == "Running"
+        return [await kube.get(resources.PODS, target.name, namespace)]
+    if target.kind != "pod":
+        selectors = await _selectors(kube, target.kind, target.name, namespace)
+    return [
+        pod
+        for selector in selectors
+        for pod in await kube.list(resources.PODS, namespace, label_selector=selector)
     ]
-    if not found:
-        raise NotFound(f"no running meshed pods found for {word} in {namespace}")
-    return found
 
 
 async def _selectors(kube: KubeClient, kind: str, name: str, namespace: str) -> list[str]:
@@ -72,7 +82,15 @@ async def admin_page(kube: KubeClient, pod: dict[str, Any], path: str) -> str:
         Unavailable: it does not answer, or not with 200.
     """
     listen = cluster.proxy_env(pod, "LINKERD2_PROXY_ADMIN_LISTEN_ADDR")
-    port = int(listen.rpartition(":")[2] or 4191)
+    return await page(kube, pod, int(listen.rpartition(":")[2] or 4191), path)
+
+
+async def page(kube: KubeClient, pod: dict[str, Any], port: int, path: str) -> str:
+    """Returns the body of a GET of one of the pod's ports.
+
+    Raises:
+        Unavailable: it does not answer, or not with 200.
+    """
     metadata = pod["metadata"]
     try:
         async with (

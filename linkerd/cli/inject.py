@@ -16,8 +16,6 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from linkerd.errors import UsageError
-
 if TYPE_CHECKING:
     from linkerd.inject.config import Config
 
@@ -34,7 +32,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--manual", action="store_true", help="print the whole sidecar")
     parser.add_argument("--ignore-cluster", action="store_true", help="do not ask the cluster")
     parser.add_argument("--ingress", action="store_true", help="ingress mode")
-    parser.add_argument("--disable-identity", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument(
         "--close-wait-timeout", dest="value:close-wait-timeout", metavar="TIME",
         help="nf_conntrack_tcp_timeout_close_wait",
@@ -58,8 +55,6 @@ def run(args: argparse.Namespace) -> int:
     from linkerd.inject import documents, keys, report
     from linkerd.install import flags
 
-    if args.disable_identity:
-        raise UsageError("the --disable-identity flag is no longer supported")
     texts = _inject.sources(args)
     given = _chart_flags.given(args)
     flags.values(given)

@@ -5,6 +5,9 @@ Examples:
   linkerd install --crds | kubectl apply -f -
   linkerd install | kubectl apply -f -
 
+  # The same in one step: the CRDs come first when the cluster has none.
+  linkerd install | kubectl apply -f -
+
 Nothing is applied: pipe the output to kubectl, or to `linkerd local apply -f -`.
 """
 
@@ -22,6 +25,9 @@ _FILES = {
 }
 
 
+_CRDS_FIRST = "The cluster has no Linkerd CRDs: they are printed before the control plane."
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the flags."""
     from linkerd.cli import _chart_flags
@@ -30,8 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--crds", action="store_true", help="print the CRDs instead")
     parser.add_argument("--ha", action="store_true", help="values for high availability")
     parser.add_argument("--ignore-cluster", action="store_true", help="do not ask the cluster")
-    for name, field in _FILES.items():
-        parser.add_argument(f"--{name}", dest=field, metavar="FILE", help="PEM file")
+    add_credentials(parser)
     _chart_flags.add_helm_flags(parser)
     _chart_flags.add_flags(
         parser,
@@ -41,13 +46,36 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_credentials(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that name files with credentials."""
+    for name, field in _FILES.items():
+        parser.add_argument(f"--{name}", dest=field, metavar="FILE", help="PEM file")
+
+
+def credentials(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns the texts of the files with credentials that the user named, by field.
+
+    Raises:
+        UsageError: a file cannot be read.
+    """
+    from linkerd.cli import _chart_flags
+
+    return {
+        field: _chart_flags.read(path)
+        for field in _FILES.values()
+        if (path := getattr(args, field))
+    }
+
+
 def run(args: argparse.Namespace) -> int:
     """Prints the manifests."""
     from linkerd.cli import _chart_flags, _install
     from linkerd.install import flags, install
 
-    ports = () if args.ignore_cluster else _install.look(args)
     user_values = _chart_flags.helm_values(args)
+    flag_values = flags.values(_chart_flags.given(args))
+    pems = credentials(args)
+    seen = _install.Seen() if args.ignore_cluster else _install.look(args)
     if args.crds:
         print("Rendering Linkerd CRDs...", file=sys.stderr)
         print(
@@ -56,19 +84,18 @@ def run(args: argparse.Namespace) -> int:
         )
         text = install.render_crds(user_values, namespace=args.linkerd_namespace)
     else:
-        pems: dict[str, Any] = {
-            field: _chart_flags.read(path)
-            for field in _FILES.values()
-            if (path := getattr(args, field))
-        }
         options = install.InstallOptions(
             namespace=args.linkerd_namespace,
             ha=args.ha,
-            flag_values=flags.values(_chart_flags.given(args)),
+            flag_values=flag_values,
             user_values=user_values,
-            kube_api_ports=ports,
+            kube_api_ports=seen.api_ports,
             **pems,
         )
         text = install.render_control_plane(options)
+        if not seen.has_crds:
+            print(_CRDS_FIRST, file=sys.stderr)
+            crds = install.render_crds(namespace=args.linkerd_namespace)
+            text = f"{crds}---\n{text}"
     _chart_flags.print_manifest(text, args.output)
     return 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from linkerd.cli import _args, _tree
+from linkerd.cli import _args, _gone, _tree
 from linkerd.errors import LinkerdError, UsageError
 
 _HELP = {"-h", "--help"}
@@ -42,6 +42,9 @@ def _run(words: list[str]) -> int:
     if found.path in _tree.LATER:
         name = " ".join(("linkerd", *found.path))
         raise UsageError(f"this version does not have '{name}' yet")
+    if found.path in _gone.COMMANDS:
+        name = " ".join(("linkerd", *found.path))
+        raise UsageError(f"'{name}' is no more: {_gone.COMMANDS[found.path]}")
     if _tree.is_group(found.path):
         return _group(found)
     module = _tree.load(found.path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -178,6 +178,28 @@ INJECT = (
 )
 """Flags of inject only."""
 
+CNI = (
+    Flag("linkerd-version", "linkerdVersion"),
+    Flag("registry", "registry", check=_registry),
+    Flag("proxy-uid", "proxyUID", int),
+    Flag("proxy-gid", "proxyGID", int),
+    Flag("inbound-port", "inboundProxyPort", int),
+    Flag("outbound-port", "outboundProxyPort", int),
+    Flag("control-port", "proxyControlPort", int),
+    Flag("admin-port", "proxyAdminPort", int),
+    Flag("skip-inbound-ports", "ignoreInboundPorts", check=_ports),
+    Flag("skip-outbound-ports", "ignoreOutboundPorts", check=_ports),
+    Flag("redirect-ports", "portsToRedirect", check=_ports),
+    Flag("cni-image", "image.name"),
+    Flag("cni-image-version", "image.version"),
+    Flag("cni-log-level", "logLevel", check=_one_of(LOG_LEVELS)),
+    Flag("dest-cni-net-dir", "destCNINetDir"),
+    Flag("dest-cni-bin-dir", "destCNIBinDir"),
+    Flag("priority-class-name", "priorityClassName"),
+    Flag("use-wait-flag", "useWaitFlag", bool),
+)
+"""Flags of install-cni only."""
+
 
 def quantity(text: str, what: str) -> float:
     """Returns the number of a Kubernetes quantity such as `100m`, `1.5` or `20Mi`.
@@ -200,13 +222,7 @@ def values(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: a value is not allowed; the text is Linkerd's.
     """
-    found: dict[str, Any] = {}
-    for flag in (*CONTROL_PLANE, *PROXY, *INJECT):
-        if flag.name in given:
-            value = given[flag.name]
-            if flag.check is not None:
-                flag.check(flag.name, str(value))
-            helmset.assign(found, flag.path, value)
+    found = checked((*CONTROL_PLANE, *PROXY, *INJECT), given)
     if given.get("disable-h2-upgrade"):
         found["enableH2Upgrade"] = False
     if given.get("identity-external-issuer"):
@@ -215,6 +231,22 @@ def values(given: Mapping[str, Any]) -> dict[str, Any]:
         _registry("registry", given["registry"])
         _use_registry(found, given["registry"], given)
     _limits(given, found)
+    return found
+
+
+def checked(flags: Iterable[Flag], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the chart values of those `flags` that are `given`, as `values` for one table.
+
+    Raises:
+        UsageError: a value is not allowed.
+    """
+    found: dict[str, Any] = {}
+    for flag in flags:
+        if flag.name in given:
+            value = given[flag.name]
+            if flag.check is not None:
+                flag.check(flag.name, str(value))
+            helmset.assign(found, flag.path, value)
     return found
 
 

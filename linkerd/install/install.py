@@ -1,6 +1,7 @@
 """What `linkerd install` prints: values from flags, files and generated credentials → manifests.
 
-Precedence, later wins: chart defaults, HA values, credentials, flags, values files, `--set`.
+Precedence, later wins: chart defaults, stored settings (upgrade), HA values, credentials, flags,
+values files, `--set`.
 Does not talk to a cluster and writes nothing.
 Source: linkerd2 cli/cmd/install.go (behaviour).
 """
@@ -38,12 +39,14 @@ ORDER = (
 class InstallOptions:
     """What the user asked for.
 
-    `flag_values` come from `flags.values`; `user_values` from `-f` and `--set`. Credentials are
-    PEM texts: all three or none; none generates them, unless the issuer is external.
+    `stored` are the settings of an installation that is upgraded; `flag_values` come from
+    `flags.values`; `user_values` from `-f` and `--set`. Credentials are PEM texts: all three or
+    none; none generates them, unless the issuer is external or `stored` has some.
     """
 
     namespace: str = "linkerd"
     ha: bool = False
+    stored: Mapping[str, Any] = field(default_factory=dict)
     flag_values: Mapping[str, Any] = field(default_factory=dict)
     user_values: Mapping[str, Any] = field(default_factory=dict)
     trust_anchors_pem: str | None = None
@@ -102,9 +105,10 @@ def default_values(*, ha: bool = False) -> dict[str, Any]:
 def overrides(options: InstallOptions, now: datetime) -> dict[str, Any]:
     """Returns the values that differ from the chart's defaults, credentials included."""
     directory = charts.chart_dir("linkerd-control-plane")
-    over: dict[str, Any] = {}
+    over = dict(options.stored)
     if options.ha:
-        over = charts.chart_values(directory, "values-ha.yaml")
+        ha = charts.chart_values(directory, "values-ha.yaml")
+        over = charts.merge_values(over, ha, keep_null=True)
     for layer in (options.flag_values, options.user_values):
         over = charts.merge_values(over, layer, keep_null=True)
     if options.kube_api_ports:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -71,8 +72,21 @@ def test_words_after_dashes_are_left_alone() -> None:
         ("check --wait soon", "invalid argument for --wait: 'soon': expected a duration"),
         ("check --pre --proxy", "--pre and --proxy flags are mutually exclusive"),
         ("-L not_valid version", "not_valid is not a valid namespace"),
-        ("upgrade", "this version does not have 'linkerd upgrade' yet"),
-        ("-n x viz tap deploy", "this version does not have 'linkerd viz tap' yet"),
+        ("install config", "'linkerd install config' is no more: use 'linkerd install --crds'"),
+        ("-n x get pods", "'linkerd get' is no more: use 'kubectl get pods' instead"),
+        ("install --init-image x", "the --init-image flag is no longer supported: the proxy's"),
+        ("install --addon-config=x", "the --addon-config flag is no longer supported: use --val"),
+        ("inject --disable-identity -", "the --disable-identity flag is no longer supported"),
+        ("install --cluster-domain", "flag needs an argument: --cluster-domain"),
+        ("install -f /nothing.yml", "cannot read /nothing.yml: No such file"),
+        ("install --set a --ignore-cluster", "failed parsing --set data: key 'a' has no value"),
+        ("install-cni", "this version does not have the CNI plugin yet"),
+        ("install-cni --cni-log-level loud", "--cni-log-level must be one of: panic, fatal"),
+        ("profile web", "You must specify exactly one of --template or --open-api or --proto"),
+        ("profile --template", "please specify the name of a service"),
+        ("profile --template a/b", "invalid service 'a/b': expected a DNS label"),
+        ("diagnostics profile web", "invalid address 'web': expected host:port"),
+        ("inject https://127.0.0.1:9/x.yml", 'unable to read URL "https://127.0.0.1:9/x.yml": '),
         ("completion tcsh", "unsupported shell type (must be bash, zsh or fish): tcsh"),
         ("inject", "please specify a kubernetes resource file"),
         ("inject http://example.com/x.yml", "only HTTPS URLs are allowed"),
@@ -120,6 +134,70 @@ def test_every_command_answers_help(
 
 def test_no_command_is_both_here_and_missing() -> None:
     assert not _tree.LATER & set(_all_paths())
+
+
+_OWN_FLAGS = {
+    "version": "--client --short --proxy -n",
+    "install": (
+        "--crds --ha --cluster-domain --identity-trust-domain --identity-external-issuer "
+        "--identity-external-ca --identity-issuance-lifetime --identity-clock-skew-allowance "
+        "--identity-issuer-certificate-file --identity-issuer-key-file "
+        "--identity-trust-anchors-file --linkerd-cni-enabled --controller-log-level "
+        "--controller-replicas --controller-uid --controller-gid --disable-h2-upgrade "
+        "--disable-heartbeat --enable-endpoint-slices --ignore-cluster"
+    ),
+    "upgrade": (
+        "--crds --from-manifests --force --ha --identity-issuance-lifetime "
+        "--identity-trust-anchors-file --linkerd-cni-enabled --controller-replicas"
+    ),
+    "inject": (
+        "--manual --ignore-cluster --enable-debug-sidecar --native-sidecar --close-wait-timeout "
+        "--wait-before-exit-seconds --require-identity-on-inbound-ports --opaque-ports --ingress "
+        "-o"
+    ),
+    "uninject": "-o",
+    "prune": "-o",
+    "uninstall": "-f --force -o",
+    "install-cni": (
+        "-v --linkerd-version --registry --proxy-uid --proxy-gid --inbound-port --outbound-port "
+        "--control-port --admin-port --skip-inbound-ports --skip-outbound-ports --redirect-ports "
+        "--cni-image --cni-image-version --cni-log-level --dest-cni-net-dir --dest-cni-bin-dir "
+        "--priority-class-name --use-wait-flag --set --set-string --set-file --values"
+    ),
+    "profile": "--template --open-api --proto -n --ignore-cluster -o",
+    "identity": "-n -l",
+    "authz": "-n",
+    "diagnostics controller-metrics": "-w --wait",
+    "diagnostics proxy-metrics": "-n --obfuscate",
+    "diagnostics endpoints": "-o --destination-pod --token",
+    "diagnostics policy": "-n -o --destination-pod --token",
+    "diagnostics profile": "--destination-pod --token",
+    "check": "--pre --crds --proxy --wait --expected-version -n -o",
+}
+_PROXY_FLAGS = (
+    "--proxy-image --proxy-version -v --image-pull-policy --registry --inbound-port "
+    "--outbound-port --control-port --admin-port --skip-inbound-ports --skip-outbound-ports "
+    "--proxy-uid --proxy-gid --proxy-log-level --proxy-cpu-request --proxy-cpu-limit "
+    "--proxy-memory-request --proxy-memory-limit --enable-external-profiles "
+    "--default-inbound-policy --proxy-memory --proxy-cpu"
+)
+_GLOBAL_FLAGS = (
+    "-L --linkerd-namespace --cni-namespace --kubeconfig --context --as --as-group --api-addr "
+    "--verbose"
+)
+_HELM_FLAGS = "--set --set-string --set-file -f --values -o"
+
+
+@pytest.mark.parametrize("line", _OWN_FLAGS)
+def test_every_flag_of_the_original_is_there(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert 0 == main([*line.split(), "--help"])
+    listed = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*|-[A-Z]\b", capsys.readouterr().out))
+    wanted = f"{_OWN_FLAGS[line]} {_GLOBAL_FLAGS}"
+    if line in ("install", "upgrade", "inject"):
+        wanted += f" {_PROXY_FLAGS}"
+    if line in ("install", "upgrade"):
+        wanted += f" {_HELM_FLAGS}"
+    assert set() == set(wanted.split()) - listed
 
 
 _HEAVY = ("asyncio", "grpc", "httpx2", "rich", "yaml", "msgspec", "cryptography", "linkerd.kube")

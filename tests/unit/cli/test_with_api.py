@@ -49,10 +49,17 @@ def test_a_cluster_without_linkerd_is_ready_for_it(shell: Shell) -> None:
     assert (1, True) == (code, err.startswith("Error: Cannot find Linkerd"))
 
 
-def test_installing_goes_by_the_two_printed_commands(shell: Shell) -> None:
+def test_installing_in_one_step_prints_the_crds_first(shell: Shell) -> None:
     code, out, err = shell("install")
-    assert (1, "") == (code, out)
-    assert "Linkerd CRDs must be installed first" in err
+    assert (0, True) == (code, "no Linkerd CRDs" in err)
+    kinds = [body["kind"] for body in yaml.safe_load_all(out) if body]
+    crds = kinds.count("CustomResourceDefinition")
+    assert 10 == crds
+    assert {"CustomResourceDefinition"} == set(kinds[:crds])
+    assert "Deployment" in kinds[crds:]
+
+
+def test_installing_goes_by_the_two_printed_commands(shell: Shell) -> None:
     code, crds, _ = shell("install --crds")
     assert 0 == code
     code, out, _ = shell("local apply -f -", crds)
@@ -67,6 +74,62 @@ def test_installing_goes_by_the_two_printed_commands(shell: Shell) -> None:
     assert (1, True) == (code, "ConfigMap/linkerd-config already exists" in err)
     code, out, _ = shell("version")
     assert out.splitlines()[0].split()[-1] == out.splitlines()[1].split()[-1]
+
+
+def test_upgrading_keeps_the_settings_and_changes_what_is_asked(shell: Shell) -> None:
+    code, out, err = shell("upgrade --controller-replicas 2")
+    assert (0, "") == (code, err)
+    objects = {(o["kind"], o["metadata"]["name"]): o for o in yaml.safe_load_all(out) if o}
+    assert 2 == objects["Deployment", "linkerd-identity"]["spec"]["replicas"]
+    roots = objects["ConfigMap", "linkerd-identity-trust-roots"]["data"]["ca-bundle.crt"]
+    _, stored, _ = shell("local get cm linkerd-identity-trust-roots -n linkerd -o json")
+    assert roots == json.loads(stored)["data"]["ca-bundle.crt"]
+    code, out, err = shell("upgrade -L elsewhere")
+    assert (1, "") == (code, out)
+    assert err.startswith('× secrets "linkerd-config-overrides" not found')
+    assert "If Linkerd was installed with Helm" in err
+
+
+def test_pruning_names_what_this_version_does_not_have(shell: Shell) -> None:
+    assert (0, "", "") == shell("prune")
+    old = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": "linkerd-config-addons",
+            "namespace": "linkerd",
+            "labels": {"linkerd.io/control-plane-ns": "linkerd"},
+        },
+    }
+    shell("local apply -f -", json.dumps(old))
+    code, out, _ = shell("prune")
+    del old["metadata"]["labels"]  # type: ignore[attr-defined]
+    assert (0, [old]) == (code, [body for body in yaml.safe_load_all(out) if body])
+
+
+def test_uninstalling_prints_what_is_cluster_wide_and_the_namespace(shell: Shell) -> None:
+    code, out, err = shell("uninstall")
+    assert (0, "") == (code, err)
+    kinds = list(dict.fromkeys(body["kind"] for body in yaml.safe_load_all(out) if body))
+    assert [
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "Role",
+        "RoleBinding",
+        "CustomResourceDefinition",
+        "MutatingWebhookConfiguration",
+        "ValidatingWebhookConfiguration",
+        "Namespace",
+    ] == kinds
+    code, out, err = shell("uninstall -L elsewhere")
+    assert (1, "", "Error: No resources found to uninstall\n") == (code, out, err)
+
+
+def test_profiles_carry_the_domain_of_the_cluster(shell: Shell) -> None:
+    code, out, _ = shell("profile -n shop --proto - web", "service S { rpc Get(A) returns (B); }")
+    assert (0, "web.shop.svc.cluster.local") == (code, yaml.safe_load(out)["metadata"]["name"])
+    code, _, err = shell("profile -L elsewhere --template web")
+    assert (1, True) == (code, err.startswith("Error: Cannot find Linkerd"))
 
 
 def test_the_control_plane_is_judged_by_its_objects(shell: Shell) -> None:
