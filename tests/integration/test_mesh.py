@@ -34,9 +34,6 @@ from tests.integration.mesh import (
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="the cluster makes namespaces as root"),
     pytest.mark.timeout(240),
-    # When a server dies during a TLS handshake, asyncio leaves the socket to the collector, which
-    # complains in whichever test comes next.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
 CAPTURE = Path(__file__).resolve().parent / "capture.py"
