@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from linkerd import log, metrics, runtime
+from linkerd.daemons import _state_metrics
 from linkerd.daemons._external_endpoints import LEASE, ExternalEndpoints
 from linkerd.daemons._external_endpoints import Metrics as ExternalMetrics
 from linkerd.daemons._leadership import Leadership
@@ -210,6 +211,7 @@ async def _serve(
     ready = Readiness(*(resource.plural for resource, _ in _WATCHED))
     cluster = Cluster(mesh)
     destination = Destination(cluster, mesh.mesh, http2, ready)
+    _state_metrics.destination(registry, cluster, destination.endpoints, destination.profiles)
     service = rpc.service(
         "io.linkerd.proxy.destination.Destination",
         {

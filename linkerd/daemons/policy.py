@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from linkerd import log, metrics, runtime
+from linkerd.daemons import _state_metrics
 from linkerd.daemons._leadership import Leadership
 from linkerd.daemons._statuses import Metrics as StatusMetrics
 from linkerd.daemons._statuses import StatusWriter
@@ -285,6 +286,7 @@ async def _serve(settings: Settings, config: kubeconfig.KubeConfig, stop: asynci
         ready,
         allow_l5d_request_headers=settings.allow_l5d_request_headers,
     )
+    _state_metrics.policy(registry, inbound, outbound, policies.outbound)
     async with contextlib.AsyncExitStack() as stack:
         kube = await stack.enter_async_context(KubeClient(config, user_agent="linkerd-policy"))
         await stack.enter_async_context(

@@ -189,6 +189,10 @@ class Cluster:
             chosen = {a: replace(e, weight=weight(e, zone)) for a, e in chosen.items()}
         return EndpointSet(labels, chosen, zone), topics
 
+    def fqdn(self, namespace: str, name: str) -> str:
+        """Returns the name of a service, which is also the name of its profile."""
+        return self._settings.mesh.service_fqdn(namespace, name)
+
     def service(self, name: ServiceName) -> Service:
         """Returns a service.
 

@@ -10,7 +10,7 @@ difference between what it has and what is true now, and steps in between are ne
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -74,6 +74,11 @@ class Board(Generic[K, S]):
     def readers(self) -> int:
         """How many streams are open."""
         return sum(view.readers for view in self._views.values())
+
+    def stats(self) -> Iterator[tuple[K, S, int, int]]:
+        """Yields each key with its value, how many read it, and how often it changed meanwhile."""
+        for key, view in self._views.items():
+            yield key, view.snapshot, view.readers, view.version - 1
 
     def changed(self, topics: Iterable[Topic]) -> None:
         """Notes that what `topics` stand for changed; streams hear of it within `COALESCE_S`."""

@@ -211,6 +211,14 @@ async def eventually(check: Any, timeout_s: float = 30.0) -> Any:
         await asyncio.sleep(0.05)
 
 
+async def scrape(port: int) -> str:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    return answer.decode()
+
+
 async def is_ready(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /ready HTTP/1.1\r\nConnection: close\r\n\r\n")
@@ -305,8 +313,21 @@ async def test_destination_answers_and_pushes(bed: Bed) -> None:
         await kube.patch(SERVICES, "web-svc", note, NS)
         assert (await read(by_ip)).opaque_protocol
 
-        pod_profile = await read(stub.GetProfile(dst.GetDestination(path="10.244.0.6:8080")))
+        by_pod = stub.GetProfile(dst.GetDestination(path="10.244.0.6:8080"))
+        pod_profile = await read(by_pod)
         assert "web-2" == pod_profile.endpoint.metric_labels["pod"]
+
+        page = await scrape(bed.ports["dst-admin"])
+        labels = 'cluster="local",hostname="",namespace="emojivoto",nodename="",port="80"'
+        for series in (
+            f'endpoints_subscribers{{{labels},service="web-svc"}} 1.0',
+            f'endpoints_pods{{{labels},service="web-svc"}} 2.0',
+            f'endpoints_updates_total{{{labels},service="web-svc"}} 1.0',
+            'service_subscribers{name="web-svc",namespace="emojivoto"} 1.0',
+            "workload_subscribers 1.0",
+            'pod_cache_size{cluster="local"} 2.0',
+        ):
+            assert series in page, series
 
         for path, code in (
             ("10.244.0.6:80", grpc.StatusCode.INVALID_ARGUMENT),
@@ -443,6 +464,14 @@ async def test_routes_are_accepted_then_served(bed: Bed) -> None:
         )
         assert (9, AUTHORITY) == (first.weight, first.backend.backend.balancer.discovery.dst.path)
         assert 500 == second.backend.filters[0].failure_injector.status
+        page = await scrape(bed.ports["policy-admin"])
+        for series in (
+            "resource_status_patches_total 2.0",
+            'inbound_index_http_route_index_size{namespace="emojivoto"} 2.0',
+            'outbound_index_service_port_route_index_size{namespace="emojivoto"} 1.0',
+            'inbound_index_pod_index_size{namespace="emojivoto"} 1.0',
+        ):
+            assert series in page, series
         lease = await kube.get(LEASES, "policy-controller-write", "linkerd")
         assert lease["spec"]["holderIdentity"]
 
