@@ -178,6 +178,22 @@ impl Capture {
             .any(|window| window == text.as_bytes())
     }
 
+    /// Whether `text` passed in the clear, or does within five seconds: the capturing thread may
+    /// be behind the traffic.
+    ///
+    /// # Panics
+    /// The capturing thread did.
+    pub fn comes_to_contain(&self, text: &str) -> bool {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while !self.contains(text) {
+            if std::time::Instant::now() > deadline {
+                return false;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        true
+    }
+
     /// How many bytes passed.
     ///
     /// # Panics

@@ -43,7 +43,7 @@ fn the_http_server_shows_what_reached_it() {
             answer.body.contains("x-one: 1") && answer.body.ends_with("\n\nbody of the request")
         );
     }
-    assert!(capture.contains("body of the request"));
+    assert!(capture.comes_to_contain("body of the request"));
     let answer = send(
         &client,
         Request::get("/status/418").body("").expect("literal parts"),
