@@ -18,7 +18,7 @@ from linkerd.gen import viz_pb2 as pb
 from linkerd.gen import viz_pb2_grpc
 from linkerd.kube import resources
 from linkerd.kube.client import KubeClient
-from linkerd.viz import edges, pods, queries, selector, stat
+from linkerd.viz import authz, edges, gateways, pods, queries, routes, selector, stat
 from linkerd.viz.cluster import Cluster
 from linkerd.viz.kinds import ALL, KINDS, STAT_ALL
 from linkerd.viz.objects import WATCHED
@@ -114,20 +114,41 @@ class MetricsApi(viz_pb2_grpc.ApiServicer):
     async def TopRoutes(  # noqa: N802
         self, request: pb.TopRoutesRequest, context: Any
     ) -> pb.TopRoutesResponse:
-        """Refuses: statistics per ServiceProfile route are not served."""
-        return pb.TopRoutesResponse(error=_not_served("route statistics"))
+        """Returns a table per resource with the routes of its ServiceProfiles."""
+        try:
+            found = await self._top_routes(request)
+        except (UsageError, MetricsError) as error:
+            return pb.TopRoutesResponse(error=_refusal(request.selector, error))
+        return pb.TopRoutesResponse(ok=pb.TopRoutesResponse.Ok(routes=found))
 
     async def Gateways(  # noqa: N802
         self, request: pb.GatewaysRequest, context: Any
     ) -> pb.GatewaysResponse:
-        """Refuses: statistics of multicluster gateways are not served."""
-        return pb.GatewaysResponse(error=_not_served("gateway statistics"))
+        """Returns a row per gateway of linked clusters."""
+        asked = gateways.query(
+            request.remote_cluster_name, request.gateway_namespace, request.time_window or "1m"
+        )
+        try:
+            answers = await self._configured().query_all(asked)
+        except (UsageError, MetricsError) as error:
+            return pb.GatewaysResponse(error=pb.ResourceError(error=error.message))
+        table = gateways.table(answers, self._cluster)
+        return pb.GatewaysResponse(ok=pb.GatewaysResponse.Ok(gateways_table=table))
 
     async def Authz(  # noqa: N802
         self, request: pb.AuthzRequest, context: Any
     ) -> pb.AuthzResponse:
-        """Refuses: statistics per authorization are not served."""
-        return pb.AuthzResponse(error=_not_served("authorization statistics"))
+        """Returns a row per server, route and authorization that traffic met."""
+        selected = _object(request.resource.resource)
+        window = request.time_window or "1m"
+        try:
+            await self._configured().check_window(window)
+            answers = await self._configured().query_all(authz.query(selected, window))
+        except (UsageError, MetricsError) as error:
+            return pb.AuthzResponse(error=_refusal(request.resource, error))
+        rows = authz.rows(selected, answers, window)
+        table = pb.StatTable(pod_group=pb.StatTable.PodGroup(rows=rows))
+        return pb.AuthzResponse(ok=pb.AuthzResponse.Ok(stat_table=table))
 
     async def SelfCheck(  # noqa: N802
         self, request: pb.SelfCheckRequest, context: Any
@@ -158,6 +179,34 @@ class MetricsApi(viz_pb2_grpc.ApiServicer):
                 check.FriendlyMessageToUser = f"Error calling Prometheus: {error}"
             checks.append(check)
         return pb.SelfCheckResponse(results=checks)
+
+    async def _top_routes(self, request: pb.TopRoutesRequest) -> list[pb.RouteTable]:
+        wanted = request.selector.resource
+        routes.check(wanted.type)
+        window = request.time_window or "1m"
+        outbound = request.WhichOneof("outbound") == "to_resource"
+        await self._configured().check_window(window)
+        known = routes.profiles(await self._kube.list(resources.SERVICE_PROFILES))
+        domain = self._scope.cluster_domain
+        matches = selector.parse(request.selector.label_selector)
+        tables = []
+        name = wanted.name or wanted.namespace if wanted.type == "namespace" else wanted.name
+        for obj in sorted(
+            self._cluster.objects(wanted.type, wanted.namespace, name, matches),
+            key=lambda each: (each.metadata.namespace, each.metadata.name),
+        ):
+            own = queries.Object(wanted.type, obj.metadata.namespace, obj.metadata.name)
+            served = _object(request.to_resource) if outbound else own
+            services = routes.services_of(self._cluster, served.kind, served.namespace, served.name)
+            found = routes.relevant(known, services, domain)
+            if not found:
+                continue
+            asked = routes.query(own, found, window, outbound=outbound)
+            answers = await self._configured().query_all(asked)
+            tables.append(routes.table(f"{own.kind}/{own.name}", found, answers, window))
+        if not tables:
+            raise UsageError(routes.NO_PROFILES)
+        return tables
 
     async def _stat(self, request: pb.StatSummaryRequest) -> list[pb.StatTable]:
         if not request.HasField("selector") or not request.selector.HasField("resource"):
@@ -240,7 +289,3 @@ def _object(resource: pb.Resource) -> queries.Object:
 def _refusal(selection: pb.ResourceSelection, error: LinkerdError) -> pb.ResourceError:
     _log.debug("request refused", error=error.message)
     return pb.ResourceError(resource=selection.resource, error=error.message)
-
-
-def _not_served(what: str) -> pb.ResourceError:
-    return pb.ResourceError(error=f"{what} are not served by this version of metrics-api")

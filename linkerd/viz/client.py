@@ -164,6 +164,77 @@ async def list_services(channel: grpc.aio.Channel, namespace: str = "") -> Seque
     return response.services
 
 
+async def top_routes(
+    channel: grpc.aio.Channel,
+    target: Target,
+    namespace: str = "",
+    *,
+    window: str = "1m",
+    to: pb.Resource | None = None,
+    label_selector: str = "",
+) -> Sequence[pb.RouteTable]:
+    """Returns a table per resource with the routes of its ServiceProfiles.
+
+    Raises:
+        MetricsError: metrics-api refused or is out of reach.
+    """
+    resource = pb.Resource(namespace=namespace, type=target.kind, name=target.name)
+    request = pb.TopRoutesRequest(
+        selector=pb.ResourceSelection(resource=resource, label_selector=label_selector),
+        time_window=window,
+    )
+    if to is not None:
+        request.to_resource.CopyFrom(to)
+    else:
+        request.none.SetInParent()
+    try:
+        response = await viz_pb2_grpc.ApiStub(channel).TopRoutes(request, timeout=_TIMEOUT_S)
+    except grpc.aio.AioRpcError as error:
+        raise _error(error) from None
+    if response.HasField("error"):
+        raise MetricsError(response.error.error)
+    return response.ok.routes
+
+
+async def authz(
+    channel: grpc.aio.Channel, target: Target, namespace: str = "", *, window: str = "1m"
+) -> Sequence[Row]:
+    """Returns a row per server, route and authorization that a resource's traffic met.
+
+    Raises:
+        MetricsError: metrics-api refused or is out of reach.
+    """
+    resource = pb.Resource(namespace=namespace, type=target.kind, name=target.name)
+    request = pb.AuthzRequest(resource=pb.ResourceSelection(resource=resource), time_window=window)
+    try:
+        response = await viz_pb2_grpc.ApiStub(channel).Authz(request, timeout=_TIMEOUT_S)
+    except grpc.aio.AioRpcError as error:
+        raise _error(error) from None
+    if response.HasField("error"):
+        raise MetricsError(response.error.error)
+    return response.ok.stat_table.pod_group.rows
+
+
+async def gateways(
+    channel: grpc.aio.Channel, cluster: str = "", namespace: str = "", *, window: str = "1m"
+) -> pb.GatewaysTable:
+    """Returns a row per gateway of linked clusters.
+
+    Raises:
+        MetricsError: metrics-api refused or is out of reach.
+    """
+    request = pb.GatewaysRequest(
+        remote_cluster_name=cluster, gateway_namespace=namespace, time_window=window
+    )
+    try:
+        response = await viz_pb2_grpc.ApiStub(channel).Gateways(request, timeout=_TIMEOUT_S)
+    except grpc.aio.AioRpcError as error:
+        raise _error(error) from None
+    if response.HasField("error"):
+        raise MetricsError(response.error.error)
+    return response.ok.gateways_table
+
+
 async def self_check(channel: grpc.aio.Channel) -> Sequence[pb.CheckResult]:
     """Returns what metrics-api says of Kubernetes and Prometheus.
 

@@ -108,17 +108,17 @@ def stat(
     matchers = Matchers()
     if to is not None:
         matchers.equal("direction", "outbound")
-        _own(matchers, selected)
+        own(matchers, selected)
         _destination(matchers, to, cluster_domain)
         key, peer = _key(kind), "dst"
     elif from_ is not None:
         matchers.equal("direction", "outbound")
         _destination(matchers, selected, cluster_domain)
-        _own(matchers, from_)
+        own(matchers, from_)
         key, peer = _key(kind, "dst_"), "dst"
     else:
         matchers.equal("direction", "inbound")
-        _own(matchers, selected)
+        own(matchers, selected)
         key, peer = _key(kind), "src"
     return StatQuery(_all(matchers, key, window, peer if tcp else ""), key)
 
@@ -160,7 +160,8 @@ def _refuse(kind: Kind, to: Object | None, from_: Object | None) -> None:
         raise UsageError("service is not supported as a target on 'from' queries, or 'to' queries")
 
 
-def _own(matchers: Matchers, selected: Object) -> None:
+def own(matchers: Matchers, selected: Object) -> None:
+    """Requires a series to be measured by proxies of the selected resources."""
     if selected.kind == "namespace":
         matchers.equal("namespace", selected.name)
     else:
@@ -212,7 +213,7 @@ def _service(
             )
         _destination(matchers, to, cluster_domain)
     if from_ is not None:
-        _own(matchers, from_)
+        own(matchers, from_)
     key = ("dst_namespace", "dst_service")
     queries = _all(matchers, key, window, "dst" if tcp else "")
     if tcp:
@@ -220,7 +221,7 @@ def _service(
         plain = Matchers().equal("direction", "outbound")
         plain.equal("dst_namespace", selected.namespace).equal("dst_service", selected.name)
         if from_ is not None:
-            _own(plain, from_)
+            own(plain, from_)
         queries |= _tcp(plain, key, window, "dst")
     return StatQuery(queries, key)
 
@@ -238,23 +239,24 @@ def _policy(kind: Kind, selected: Object, window: str, tcp: bool) -> StatQuery:
         matchers.equal("authz_kind", kind.name).equal("authz_name", selected.name)
         key = ("namespace", "authz_name")
     responses = matchers.copy().equal("direction", "inbound")
-    queries = _http(responses, key, window)
-    queries["allow"] = _increase("inbound_http_authz_allow_total", matchers, key, window)
-    queries["deny"] = _increase("inbound_http_authz_deny_total", matchers, key, window)
+    queries = http(responses, key, window)
+    queries["allow"] = increase("inbound_http_authz_allow_total", matchers, key, window)
+    queries["deny"] = increase("inbound_http_authz_deny_total", matchers, key, window)
     if tcp and kind.name == "server":
         queries |= _tcp(responses, key, window, "src")
     return StatQuery(queries, key)
 
 
 def _all(matchers: Matchers, key: Iterable[str], window: str, peer: str) -> dict[str, str]:
-    queries = _http(matchers, key, window)
+    queries = http(matchers, key, window)
     return queries | _tcp(matchers, key, window, peer) if peer else queries
 
 
-def _http(matchers: Matchers, key: Iterable[str], window: str) -> dict[str, str]:
+def http(matchers: Matchers, key: Iterable[str], window: str) -> dict[str, str]:
+    """Returns the queries for counts and latencies of responses, by the labels of `key`."""
     by = ", ".join(key)
-    increase = f"increase(response_total{matchers}[{window}])"
-    queries = {"requests": f"sum({increase}) by ({by}, classification, tls)"}
+    grown = f"increase(response_total{matchers}[{window}])"
+    queries = {"requests": f"sum({grown}) by ({by}, classification, tls)"}
     buckets = f"irate(response_latency_ms_bucket{matchers}[{window}])"
     for name, quantile in QUANTILES.items():
         queries[name] = f"histogram_quantile({quantile}, sum({buckets}) by (le, {by}))"
@@ -265,10 +267,11 @@ def _tcp(matchers: Matchers, key: Iterable[str], window: str, peer: str) -> dict
     bytes_ = matchers.copy().equal("peer", peer)
     return {
         "tcp_open": f"sum(tcp_open_connections{matchers}) by ({', '.join(key)})",
-        "tcp_read": _increase("tcp_read_bytes_total", bytes_, key, window),
-        "tcp_write": _increase("tcp_write_bytes_total", bytes_, key, window),
+        "tcp_read": increase("tcp_read_bytes_total", bytes_, key, window),
+        "tcp_write": increase("tcp_write_bytes_total", bytes_, key, window),
     }
 
 
-def _increase(metric: str, matchers: Matchers, key: Iterable[str], window: str) -> str:
+def increase(metric: str, matchers: Matchers, key: Iterable[str], window: str) -> str:
+    """Returns the query for how much a counter grew, by the labels of `key`."""
     return f"sum(increase({metric}{matchers}[{window}])) by ({', '.join(key)})"

@@ -12,6 +12,7 @@ from typing import Any
 
 from linkerd.gen import viz_pb2 as pb
 from linkerd.settings import duration_s
+from linkerd.viz import tables
 from linkerd.viz.kinds import KINDS, Kind
 from linkerd.viz.stat import Row
 
@@ -21,8 +22,6 @@ NO_TRAFFIC = "No traffic found."
 NO_EDGES = "No edges found."
 """What `edges` says on stderr instead of an empty table."""
 
-_PADDING = 3
-_NONE = "-"
 _NO_TCP = ("serverauthorization", "authorizationpolicy", "httproute")
 
 
@@ -57,6 +56,17 @@ def stats(row: Row) -> Stats:
         p95_ms=row.stats.latency_ms_p95,
         p99_ms=row.stats.latency_ms_p99,
     )
+
+
+def http_cells(measured: Stats) -> list[str]:
+    """Returns success rate, rate and latencies as tables show them."""
+    return [
+        tables.cell("{:.2f}%", None if measured.success is None else measured.success * 100),
+        tables.cell("{:.1f}rps", measured.rps),
+        tables.cell("{}ms", measured.p50_ms),
+        tables.cell("{}ms", measured.p95_ms),
+        tables.cell("{}ms", measured.p99_ms),
+    ]
 
 
 def shown(rows: Iterable[Row], *, unmeshed: bool = False, from_: bool = False) -> list[Row]:
@@ -111,28 +121,21 @@ def _stat_block(
     for row in sorted(rows, key=lambda row: (row.resource.namespace, row.resource.name)):
         name = f"{kind.short}/{row.resource.name}" if prefixed else row.resource.name
         cells = [row.resource.namespace] * all_namespaces + [name]
-        cells += [row.status or _NONE] * (kind.name == "pod")
-        cells += [row.srv_stats.srv.name or _NONE] * (kind.name == "httproute")
+        cells += [row.status or tables.NONE] * (kind.name == "pod")
+        cells += [row.srv_stats.srv.name or tables.NONE] * (kind.name == "httproute")
         if not kind.policy:
             counts = f"{row.meshed_pod_count}/{row.running_pod_count}"
-            cells.append(counts if kind.owns_pods else _NONE)
+            cells.append(counts if kind.owns_pods else tables.NONE)
         if denials:
-            cells.append(_format("{:.1f}rps", _denied_rate(row)))
-        measured = stats(row)
-        cells += [
-            _format("{:.2f}%", None if measured.success is None else measured.success * 100),
-            _format("{:.1f}rps", measured.rps),
-            _format("{}ms", measured.p50_ms),
-            _format("{}ms", measured.p95_ms),
-            _format("{}ms", measured.p99_ms),
-        ]
+            cells.append(tables.cell("{:.1f}rps", _denied_rate(row)))
+        cells += http_cells(stats(row))
         if tcp:
             open_, read, write = _tcp(row)
-            cells.append(_format("{}", open_))
+            cells.append(tables.cell("{}", open_))
             if wide:
-                cells += [_format("{:.1f}B/s", read), _format("{:.1f}B/s", write)]
+                cells += [tables.cell("{:.1f}B/s", read), tables.cell("{:.1f}B/s", write)]
         lines.append(cells)
-    return _aligned(lines, left)
+    return tables.aligned(lines, left)
 
 
 def stat_json(rows: Iterable[Row]) -> str:
@@ -184,10 +187,10 @@ def edges_table(edges: Sequence[pb.Edge], *, wide: bool = False) -> str:
     lines = [header]
     for edge in edges:
         cells = [edge.src.name, edge.dst.name, edge.src.namespace, edge.dst.namespace]
-        cells += [edge.client_id or _NONE, edge.server_id or _NONE] if wide else []
+        cells += [edge.client_id or tables.NONE, edge.server_id or tables.NONE] if wide else []
         cells += [edge.no_identity_msg or "√"]
-        lines.append([cell or _NONE for cell in cells])
-    return _aligned(lines, len(header))
+        lines.append([cell or tables.NONE for cell in cells])
+    return tables.aligned(lines, len(header))
 
 
 def edges_json(edges: Iterable[pb.Edge]) -> str:
@@ -222,21 +225,3 @@ def _denied_rate(row: Row) -> float | None:
     window_s = duration_s(row.time_window) if row.time_window else 0.0
     counted = row.srv_stats.allowed_count + row.srv_stats.denied_count
     return row.srv_stats.denied_count / window_s if counted and window_s else None
-
-
-def _format(template: str, value: float | int | None) -> str:
-    return _NONE if value is None else template.format(value)
-
-
-def _aligned(lines: list[list[str]], left: int) -> str:
-    """Lays cells out in columns, the first `left` of them flush left, the others flush right."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    gap = " " * _PADDING
-    text = []
-    for cells in lines:
-        padded = [
-            cell.ljust(width) if place < left else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        text.append(gap.join(padded).rstrip() + "\n")
-    return "".join(text)

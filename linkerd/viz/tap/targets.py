@@ -77,3 +77,28 @@ def require(found: Found, resource: viz.Resource) -> None:
 
 def _listed(names: Iterable[str]) -> list[str]:
     return [f"\t* {name}" for name in names]
+
+
+def listing(pods: Iterable[Pod], control_plane_ns: str) -> str:
+    """Returns the meshed pods by whether they can be tapped, as `viz list` prints them."""
+    enabled, disabled, missing = [], [], []
+    for pod in sorted(pods, key=lambda pod: (pod.metadata.namespace, pod.metadata.name)):
+        if not pod.meshed(control_plane_ns):
+            continue
+        name = f"{pod.metadata.namespace}/{pod.metadata.name}"
+        if pod.tap_disabled:
+            disabled.append(name)
+        elif pod.tap_enabled:
+            enabled.append(name)
+        else:
+            missing.append(name)
+    blocks = [
+        "\n".join([title, *_listed(names)])
+        for title, names in (
+            ("Pods with tap enabled:", enabled),
+            ("Pods with tap disabled:", disabled),
+            ("Pods missing tap configuration (restart these pods to enable tap):", missing),
+        )
+        if names
+    ]
+    return "\n\n".join(blocks or ["No meshed pods found"]) + "\n"

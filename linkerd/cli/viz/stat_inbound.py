@@ -1,0 +1,35 @@
+"""Display inbound traffic stats about one or many resources, by policy resource.
+
+Examples:
+  # All deployments of the emojivoto namespace.
+  linkerd viz stat-inbound deploy -n emojivoto
+
+  # One of them, as JSON.
+  linkerd viz stat-inbound deploy/web -n emojivoto -o json
+"""
+
+from __future__ import annotations
+
+import argparse
+
+SUMMARY = "Display inbound traffic stats about one or many resources"
+USAGE = "(RESOURCE)"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declares the flags."""
+    from linkerd.cli.viz import _policy_stat
+
+    _policy_stat.add_flags(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints a table, or JSON."""
+    from linkerd.cli.viz import _policy_stat
+    from linkerd.viz import policy_stat
+
+    selected, answers = _policy_stat.ask(args, policy_stat.inbound_queries)
+    rows = policy_stat.inbound(selected, answers)
+    show = policy_stat.inbound_json if args.output == "json" else policy_stat.inbound_table
+    print(show(rows, args.time_window), end="")
+    return 0
