@@ -58,15 +58,6 @@ LATER = frozenset(
     for line in (
         "doc",
         "multicluster",
-        "viz allow-scrapes",
-        "viz authz",
-        "viz list",
-        "viz profile",
-        "viz prune",
-        "viz routes",
-        "viz stat-inbound",
-        "viz stat-outbound",
-        "viz uninstall",
     )
 )
 
