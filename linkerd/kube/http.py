@@ -15,6 +15,7 @@ import contextlib
 import socket
 import ssl
 import weakref
+from asyncio import sslproto
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -28,6 +29,10 @@ _REQUESTS_MAX = 64
 _CONNECT_TIMEOUT_S = 10.0
 _READ_BYTES = 65536
 _BODY_BYTES_MAX = 512 * 1024 * 1024
+
+# Each TLS connection holds a read buffer of this size, by default 256 KiB: with a watch for each
+# kind that is 5 MB of a daemon at rest. A record is 16 KiB, so this still takes two in one read.
+sslproto.SSLProtocol.max_size = 32 * 1024
 
 Headers = dict[str, str | tuple[str, ...]]
 """Names to one value or several."""
