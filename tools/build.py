@@ -1,6 +1,6 @@
 """Builds everything into .venv: the dashboard, the `linkerd` command and `linkerd-proxy`.
 
-The same as `pip install -e .` plus the dashboard, which pip cannot build; `make build` calls it.
+What `pip install -e .` does, with progress; `make build` calls it.
 """
 
 from __future__ import annotations
@@ -28,17 +28,15 @@ def main() -> int:
         ".",
     ]
     steps = [
-        ("dashboard: packages", ["npm", "ci", "--no-progress"], ROOT / "web"),
-        ("dashboard: bundle", ["npm", "run", "build"], ROOT / "web"),
-        ("command and proxy", install, ROOT),
+        ("dashboard, command and proxy", install),
         # Pods of the local cluster cannot write bytecode: without it each would compile anew.
-        ("bytecode", [sys.executable, "-m", "compileall", "-q", "linkerd", "demo"], ROOT),
+        ("bytecode", [sys.executable, "-m", "compileall", "-q", "linkerd", "demo"]),
     ]
-    for name, command, folder in steps:
+    for name, command in steps:
         started = time.monotonic()
         print(f"  {name} …", end="", flush=True)
         done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
             print(f" failed: {' '.join(command)}\n{done.stdout}{done.stderr}", file=sys.stderr)
