@@ -93,7 +93,9 @@ class Destination:
         self._mesh = mesh
         self._ready = ready
         self.endpoints: Board[EndpointsKey, EndpointSet] = Board(
-            cluster.endpoints, lambda seen, now: translate.updates(seen, now, params)
+            cluster.endpoints,
+            lambda seen, now: translate.updates(seen, now, params),
+            heartbeat=lambda _: [translate.NOTHING_NEW],
         )
         self.profiles: Board[ProfileKey, Profile | LinkerdError] = Board(
             self._profile, lambda seen, now: [_encoded(now, params)]

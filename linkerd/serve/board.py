@@ -10,7 +10,8 @@ difference between what it has and what is true now, and steps in between are ne
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator, Sequence
+import random
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -21,13 +22,18 @@ Topic = Hashable
 COALESCE_S = 0.02
 """Changes that follow each other closer than this are sent together; the first one at once."""
 
+HEARTBEAT_S = 240.0
+"""A quiet stream is told something this often: proxies give up on one after five minutes, and
+taking it up again costs a whole subscription."""
+
 _ENCODED_MAX = 16
+_JITTER = 0.1
 
 
 class _View(Generic[S]):
     """One key's current snapshot; exists while it has readers."""
 
-    __slots__ = ("changed", "encoded", "readers", "snapshot", "topics", "version")
+    __slots__ = ("changed", "encoded", "pulse", "readers", "snapshot", "topics", "version")
 
     def __init__(self, snapshot: S, topics: frozenset[Topic]) -> None:
         self.snapshot = snapshot
@@ -36,6 +42,12 @@ class _View(Generic[S]):
         self.readers = 0
         self.changed = asyncio.Event()
         self.encoded: dict[int, Sequence[bytes]] = {}
+        self.pulse: asyncio.TimerHandle | None = None
+
+    def wake(self) -> None:
+        """Has the readers look again."""
+        changed, self.changed = self.changed, asyncio.Event()
+        changed.set()
 
 
 class Board(Generic[K, S]):
@@ -46,6 +58,9 @@ class Board(Generic[K, S]):
         encode: (what the reader saw, None at first; what is true now) → messages to send, in
             order. Must be pure: its result is shared.
         over: Value → whether a stream ends after it was sent.
+        heartbeat: Value → messages that tell a reader that has seen it nothing new; by default
+            those of a new reader.
+        heartbeat_s: How often; 0 for never.
     """
 
     def __init__(
@@ -54,10 +69,14 @@ class Board(Generic[K, S]):
         encode: Callable[[S | None, S], Sequence[bytes]],
         *,
         over: Callable[[S], bool] = lambda _: False,
+        heartbeat: Callable[[S], Sequence[bytes]] | None = None,
+        heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
         self._snapshot = snapshot
         self._encode = encode
         self._over = over
+        self._heartbeat = heartbeat or (lambda now: encode(None, now))
+        self._heartbeat_s = heartbeat_s
         self._views: dict[K, _View[S]] = {}
         self._by_topic: dict[Topic, set[K]] = {}
         self._dirty: set[K] = set()
@@ -92,7 +111,7 @@ class Board(Generic[K, S]):
             else:
                 self._timer = loop.call_soon(self._flush)
 
-    async def stream(self, key: K) -> AsyncIterator[bytes]:
+    async def stream(self, key: K) -> AsyncGenerator[bytes, None]:
         """Yields the messages of one reader, the first at once."""
         view = self._open(key)
         try:
@@ -131,12 +150,25 @@ class Board(Generic[K, S]):
             view = self._views[key] = _View(value, frozenset(topics))
             for topic in view.topics:
                 self._by_topic.setdefault(topic, set()).add(key)
+            self._beat(view)
         view.readers += 1
         return view
+
+    def _beat(self, view: _View[S]) -> None:
+        """Has the readers of a view hear of it from time to time; all views at other times."""
+        if self._heartbeat_s:
+            after_s = self._heartbeat_s * random.uniform(1 - _JITTER, 1)
+            view.pulse = asyncio.get_running_loop().call_later(after_s, self._pulse, view)
+
+    def _pulse(self, view: _View[S]) -> None:
+        view.wake()
+        self._beat(view)
 
     def _close(self, key: K, view: _View[S]) -> None:
         view.readers -= 1
         if view.readers == 0:
+            if view.pulse is not None:
+                view.pulse.cancel()
             self._views.pop(key, None)
             self._dirty.discard(key)
             self._forget(key, view.topics)
@@ -150,6 +182,8 @@ class Board(Generic[K, S]):
                     del self._by_topic[topic]
 
     def _messages(self, view: _View[S], seen: S | None, version: int) -> Sequence[bytes]:
+        if version == view.version:
+            return self._heartbeat(view.snapshot)
         messages = view.encoded.get(version)
         if messages is None:
             messages = self._encode(seen, view.snapshot)
@@ -177,8 +211,7 @@ class Board(Generic[K, S]):
             view.snapshot = value
             view.version += 1
             view.encoded.clear()
-            changed, view.changed = view.changed, asyncio.Event()
-            changed.set()
+            view.wake()
 
     def _retopic(self, key: K, view: _View[S], topics: frozenset[Topic]) -> None:
         if topics != view.topics:

@@ -16,6 +16,9 @@ from linkerd.translate.net import duration, tcp_address
 _METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "HEAD", "TRACE")
 _ADDRESSES_PER_MESSAGE = 1000
 
+NOTHING_NEW = pb.Update(add=pb.WeightedAddrSet()).SerializeToString()
+"""An addition of nothing, which proxies pass over."""
+
 
 @dataclass(frozen=True, slots=True)
 class Params:

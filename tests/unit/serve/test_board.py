@@ -95,3 +95,27 @@ async def test_closing_ends_every_stream() -> None:
     world.board.close()
     assert [] == [message async for message in stream]
     assert (0, 0) == (world.board.views, world.board.readers)
+
+
+async def test_a_quiet_stream_is_told_something() -> None:
+    """Proxies give up on a stream that is silent for five minutes, and subscribe anew."""
+    state = {"a": 1}
+    board: Board[str, int] = Board(
+        lambda key: (state[key], [key]),
+        lambda seen, now: [f"{seen}>{now}".encode()],
+        heartbeat=lambda now: [f"still {now}".encode()],
+        heartbeat_s=0.02,
+    )
+    reader, late = board.stream("a"), board.stream("a")
+    assert b"None>1" == await anext(reader)
+    assert b"None>1" == await anext(late)
+    assert [b"still 1"] * 2 == [await anext(reader) for _ in range(2)]
+    state["a"] = 2
+    board.changed(["a"])
+    seen = [await anext(reader)]
+    while seen[-1].startswith(b"still 1"):
+        seen.append(await anext(reader))
+    assert b"1>2" == seen[-1]
+    for stream in (reader, late):
+        await stream.aclose()
+    assert 0 == board.views
