@@ -148,9 +148,17 @@ impl Engine {
         let Some(server) = self.streams.get_mut(stream) else {
             return;
         };
+        let conn = server.conn;
+        if self.is_raw(conn) {
+            // There is nobody who could read an answer.
+            self.fail_stream(stream, Failure::Cancelled, None);
+            return;
+        }
+        let Some(server) = self.streams.get_mut(stream) else {
+            return;
+        };
         server.discard = true;
         let whole = server.recv == Side::Done;
-        let conn = server.conn;
         let no_body = server.asked.head || status == 204 || status == 304;
         let mut head = self.take_head(Kind::Response);
         head.status = status;

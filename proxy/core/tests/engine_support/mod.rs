@@ -1,6 +1,8 @@
 //! A driver without sockets: what a test says to an engine and what the engine says back.
 #![allow(dead_code, missing_docs, clippy::unwrap_used)]
 
+pub mod frames;
+
 use std::time::{Duration, Instant};
 
 use linkerd_proxy_core::engine::{
