@@ -8,6 +8,7 @@ pub mod filters;
 pub mod inbound;
 pub mod outbound;
 pub mod routes;
+pub mod tap;
 
 use crate::{meta, net};
 use linkerd_proxy_core::meta::Meta;

@@ -13,6 +13,8 @@ use crate::net::socket::{canonical, configure, original_dst, Options};
 use crate::net::tls::MeshTls;
 use crate::policy::{Policies, Watched};
 use crate::settings::Settings;
+use crate::tap::exchange::Labels as TapLabels;
+use crate::tap::Taps;
 use crate::telemetry::transport::Transport;
 use crate::telemetry::{short_meta, target_labels, Metrics};
 use bytes::Bytes;
@@ -46,6 +48,8 @@ pub struct Inbound {
     pub metrics: Arc<Metrics>,
     /// Clients of the application's ports.
     pub clients: http::Clients,
+    /// Who watches.
+    pub taps: Arc<Taps>,
     /// What rate limits count time from.
     pub started: std::time::Instant,
     /// Requests being served.
@@ -75,6 +79,20 @@ impl ClientTls {
                 .with("tls", "no_identity")
                 .with("no_tls_reason", reason),
         }
+    }
+
+    /// What watchers are told of it.
+    pub fn tap_labels(&self) -> TapLabels {
+        let pairs = match self {
+            Self::Mesh(id) => [
+                Some(("tls", "true")),
+                id.as_ref().map(|id| ("client_id", id.as_str())),
+            ],
+            Self::Opaque(sni) => [Some(("tls", "opaque")), Some(("sni", sni.as_str()))],
+            Self::None(reason) => [Some(("tls", *reason)), None],
+        };
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        pairs.into_iter().flatten().map(owned).collect()
     }
 
     /// What it proves.

@@ -13,6 +13,7 @@ mod policy;
 mod random;
 mod run;
 mod settings;
+mod tap;
 mod telemetry;
 
 use std::io::Write;

@@ -19,6 +19,7 @@ use crate::net::io::Io;
 use crate::net::socket::{canonical, configure, original_dst, Options};
 use crate::net::tls::MeshTls;
 use crate::settings::Settings;
+use crate::tap::Taps;
 use crate::telemetry::transport::Transport;
 use crate::telemetry::{target_labels, Metrics};
 use linkerd_proxy_core::labels::Labels;
@@ -46,8 +47,19 @@ pub struct Outbound {
     pub metrics: Arc<Metrics>,
     /// What is known of destinations.
     pub cache: discover::Cache,
+    /// Who watches.
+    pub taps: Arc<Taps>,
     /// Requests being served.
     pub in_flight: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+/// Where requests come from.
+#[derive(Clone)]
+pub struct Source {
+    /// The application's socket.
+    pub client: SocketAddr,
+    /// Held while they are served.
+    pub drain: Drain,
 }
 
 impl Outbound {
@@ -105,7 +117,7 @@ impl Outbound {
                 return;
             }
         };
-        if let Err(error) = self.clone().serve(tcp, target, drain).await {
+        if let Err(error) = self.clone().serve(tcp, client, target, drain).await {
             debug!(%client, %target, %error, "outbound connection failed");
             let labels = target_labels(target).with("error", "i/o");
             self.metrics.outbound_tcp_errors.get(&labels).add(1);
@@ -115,6 +127,7 @@ impl Outbound {
     async fn serve(
         self: Arc<Self>,
         tcp: TcpStream,
+        client: SocketAddr,
         target: SocketAddr,
         drain: Drain,
     ) -> io::Result<()> {
@@ -145,7 +158,10 @@ impl Outbound {
         };
         let io = io.metered(self.source_transport(target).open());
         match detected {
-            Detected::Http(version) => self.http(io, version, target, entry, drain).await,
+            Detected::Http(version) => {
+                let source = Source { client, drain };
+                self.http(io, version, target, entry, source).await
+            }
             Detected::NotHttp | Detected::TimedOut => self.bytes(io, &logical, drain).await,
             Detected::Closed => Ok(()),
         }

@@ -11,6 +11,7 @@ use crate::net::tls::MeshTls;
 use crate::outbound::Outbound;
 use crate::policy::Policies;
 use crate::settings::{ControlAddr, Settings};
+use crate::tap::{self, Taps};
 use crate::telemetry::Metrics;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -79,12 +80,18 @@ async fn serve(settings: Settings, level: Level) -> Result<(), String> {
     for addr in &settings.outbound_addrs {
         outbound_listeners.push(bind(*addr, settings.outbound.backlog)?);
     }
+    let tap_listener = match &settings.tap_client {
+        Some(client) => Some((bind(settings.tap_addr, 1024)?, client.clone())),
+        None => None,
+    };
+    let taps: Arc<Taps> = Arc::default();
     let inbound = Arc::new(Inbound {
         policies: Policies::new(policy_client.clone(), &settings),
         settings: settings.clone(),
         tls: tls.clone(),
         metrics: metrics.clone(),
         clients: Default::default(),
+        taps: taps.clone(),
         started: std::time::Instant::now(),
         in_flight: Arc::default(),
     });
@@ -95,6 +102,7 @@ async fn serve(settings: Settings, level: Level) -> Result<(), String> {
         tls: tls.clone(),
         metrics: metrics.clone(),
         cache: Default::default(),
+        taps: taps.clone(),
         in_flight: Arc::default(),
     });
     let (shutdown, asked) = mpsc::channel(1);
@@ -117,6 +125,14 @@ async fn serve(settings: Settings, level: Level) -> Result<(), String> {
     let drainer = Drainer::new();
     let traffic = async {
         tls.ready().await;
+        if let Some((listener, admitted)) = tap_listener {
+            let server = tap::server::Server {
+                inbound: inbound.clone(),
+                admitted,
+                taps,
+            };
+            tokio::spawn(Arc::new(server).run(listener, admin_drainer.watch()));
+        }
         tokio::spawn(inbound.run(inbound_listener, drainer.watch()));
         tokio::spawn(outbound.clone().sweep());
         for listener in outbound_listeners {
@@ -142,7 +158,10 @@ fn announce(settings: &Settings) {
     for addr in &settings.outbound_addrs {
         info!("Outbound interface on {addr}");
     }
-    info!("Tap DISABLED");
+    match &settings.tap_client {
+        Some(client) => info!("Tap interface on {} for {client}", settings.tap_addr),
+        None => info!("Tap DISABLED"),
+    }
     info!("SNI is {}", settings.identity.server_name);
     info!("Local identity is {}", settings.identity.server_id);
     let destination = &settings.destination;

@@ -114,6 +114,10 @@ pub struct Settings {
     pub inbound_addr: SocketAddr,
     /// Admin listener.
     pub admin_addr: SocketAddr,
+    /// Listener for those who watch.
+    pub tap_addr: SocketAddr,
+    /// Who may watch; `None` for nobody.
+    pub tap_client: Option<Id>,
     /// How long a drain may take.
     pub shutdown_grace: Duration,
     /// Whether POST /shutdown works.
@@ -387,6 +391,10 @@ pub fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Vec<Pro
         admin_addr: r
             .read("ADMIN_LISTEN_ADDR", parse_addr)
             .unwrap_or(local(4191)),
+        tap_addr: r
+            .read("CONTROL_LISTEN_ADDR", parse_addr)
+            .unwrap_or(([0, 0, 0, 0], 4190).into()),
+        tap_client: r.read("TAP_SVC_NAME", parse_id),
         shutdown_grace: r.duration("SHUTDOWN_GRACE_PERIOD", Duration::from_secs(120)),
         shutdown_endpoint: r
             .read("SHUTDOWN_ENDPOINT_ENABLED", parse_bool)

@@ -24,5 +24,6 @@ pub mod retry;
 pub mod rng;
 pub mod route;
 pub mod server;
+pub mod tap;
 pub mod timeout;
 pub mod transport_header;

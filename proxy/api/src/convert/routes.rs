@@ -120,7 +120,11 @@ fn headers(messages: Vec<http_route::HeaderMatch>) -> Result<Vec<(String, ValueM
         .collect()
 }
 
-fn method(message: http_types::HttpMethod) -> Result<String, Invalid> {
+/// Reads a method.
+///
+/// # Errors
+/// When none is named.
+pub fn method(message: http_types::HttpMethod) -> Result<String, Invalid> {
     match message.r#type {
         Some(http_types::http_method::Type::Registered(code)) => {
             http_types::http_method::Registered::try_from(code)

@@ -4,8 +4,10 @@ use super::client::Pooled;
 use super::peek::Peeked;
 use super::Broken;
 use crate::outbound::endpoint::Pending;
+use crate::tap::exchange::Tapped;
 use crate::telemetry::exchange::Exchange;
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use std::pin::Pin;
@@ -53,6 +55,8 @@ pub struct AtEnd {
     pub pending: Option<Pending>,
     /// Gives its HTTP/1 connection back.
     pub pooled: Option<Pooled>,
+    /// Shows it to those who watch.
+    pub tap: Option<Box<Tapped>>,
 }
 
 impl AtEnd {
@@ -65,8 +69,12 @@ impl AtEnd {
         }
     }
 
-    fn complete(&mut self) {
+    fn complete(&mut self, trailers: Option<&HeaderMap>) {
         self.first_frame();
+        if let Some(mut tap) = self.tap.take() {
+            let grpc = self.exchange.as_ref().and_then(Exchange::grpc_code);
+            tap.end(trailers, grpc.map(u32::from));
+        }
         let class = self.exchange.take().and_then(|mut exchange| exchange.end());
         if let Some((mut pending, class)) = self.pending.take().zip(class) {
             pending.ended(class);
@@ -77,6 +85,9 @@ impl AtEnd {
     }
 
     fn fail(&mut self, error: &'static str) {
+        if let Some(mut tap) = self.tap.take() {
+            tap.fail();
+        }
         let class = self
             .exchange
             .take()
@@ -102,7 +113,7 @@ impl Body {
     /// What the peer sends; `end` happens when it is over.
     pub fn tracked(inner: Incoming, mut end: AtEnd) -> Self {
         if http_body::Body::is_end_stream(&inner) {
-            end.complete();
+            end.complete(None);
             return Self(Kind::Incoming(inner));
         }
         Self(Kind::Tracked(Box::new(Tracked { inner, end })))
@@ -140,7 +151,7 @@ impl Drop for Tracked {
     fn drop(&mut self) {
         // A server that knows the length stops polling at the last byte.
         if http_body::Body::is_end_stream(&self.inner) {
-            self.end.complete();
+            self.end.complete(None);
         }
     }
 }
@@ -193,7 +204,7 @@ impl Tracked {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match ready!(http_body::Body::poll_frame(Pin::new(&mut self.inner), cx)) {
             None => {
-                self.end.complete();
+                self.end.complete(None);
                 Poll::Ready(None)
             }
             Some(Ok(frame)) => {
@@ -205,7 +216,9 @@ impl Tracked {
                     if let Some(exchange) = &mut self.end.exchange {
                         exchange.trailers(grpc.as_deref());
                     }
-                    self.end.complete();
+                    self.end.complete(Some(trailers));
+                } else if let (Some(tap), Some(data)) = (&mut self.end.tap, frame.data_ref()) {
+                    tap.data(data.len());
                 }
                 Poll::Ready(Some(Ok(frame)))
             }

@@ -13,11 +13,14 @@ use crate::http::{Broken, Version};
 use crate::net::connect::Connector;
 use crate::net::io::Io;
 use crate::net::socket::Options;
+use crate::tap;
+use crate::tap::exchange::{head_of, Tapped, View};
 use crate::telemetry::exchange::{Exchange, HttpMetrics};
 use crate::telemetry::registry::Counter;
 use crate::telemetry::{short_meta, target_labels};
 use ::http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
+use linkerd_proxy_api::tap::tap_event::ProxyDirection;
 use linkerd_proxy_core::authorize::Peer;
 use linkerd_proxy_core::failure::Failure;
 use linkerd_proxy_core::labels::Labels;
@@ -221,6 +224,7 @@ impl Connection {
                 .get("content-type")
                 .map(HeaderValue::as_bytes),
         );
+        let mut tap = self.tap(&request, &policy, &handles);
         let mut exchange = Exchange::begin(handles.http.clone(), grpc);
         let forwarded = self.forward(request, as_http2).await;
         match forwarded {
@@ -230,12 +234,16 @@ impl Connection {
                     .get("grpc-status")
                     .map(HeaderValue::as_bytes);
                 exchange.head(response.status().as_u16(), grpc_status);
+                if let Some(tap) = &mut tap {
+                    tap.head(response.status(), response.headers());
+                }
                 let protocol = upgraded
                     .then(|| response.headers().get("upgrade").cloned())
                     .flatten();
                 let end = AtEnd {
                     exchange: Some(exchange),
                     pooled,
+                    tap,
                     ..AtEnd::default()
                 };
                 let mut response = response.map(|body| Body::tracked(body, end));
@@ -323,6 +331,38 @@ impl Connection {
             Err(SendError::Unsent(failure, _)) => Err(Forward::Failed(failure)),
             Err(SendError::Broken(error)) => Err(Forward::broken(error, false)),
         }
+    }
+
+    /// Shows the request to those who watch.
+    fn tap<B>(
+        &self,
+        request: &Request<B>,
+        policy: &ServerPolicy,
+        handles: &Handles,
+    ) -> Option<Box<Tapped>> {
+        if self.inbound.taps.is_idle() {
+            return None;
+        }
+        let mut labels = tap::exchange::Labels::new();
+        for (prefix, meta) in [
+            ("srv", &policy.meta),
+            ("route", &policy.routes[handles.route].meta),
+            ("authz", &handles.authorization),
+        ] {
+            labels.insert(format!("{prefix}_group"), meta.group.clone());
+            labels.insert(format!("{prefix}_kind"), meta.kind.clone());
+            labels.insert(format!("{prefix}_name"), meta.name.clone());
+        }
+        labels.insert("tls".into(), "loopback".into());
+        self.inbound.taps.open(&View {
+            direction: ProxyDirection::Inbound,
+            source: self.accepted.client,
+            source_labels: self.accepted.tls.tap_labels(),
+            destination: self.accepted.target,
+            destination_labels: labels,
+            route_labels: tap::exchange::Labels::new(),
+            request: Routed(&head_of(request)),
+        })
     }
 
     fn fail(&self, failure: Failure, manner: Manner) -> Response<Body> {

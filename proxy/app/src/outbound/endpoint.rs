@@ -1,7 +1,7 @@
 //! One endpoint: how it is reached, how loaded it is, and what is counted for it.
 
 use super::gate::Gate;
-use super::Outbound;
+use super::{Outbound, Source};
 use crate::http::body::{AtEnd, Body};
 use crate::http::client::{is_stream_error, HttpClient, Pool, SendError};
 use crate::http::filters::Reply;
@@ -10,10 +10,13 @@ use crate::http::{upgrade, Broken};
 use crate::net::connect::Connector;
 use crate::net::io::Io;
 use crate::net::socket::Options;
+use crate::tap::exchange::{head_of, Labels as TapLabels, Tapped, View};
+use crate::tap::Taps;
 use crate::telemetry::exchange::{Exchange, HttpMetrics};
 use crate::telemetry::target_labels;
 use crate::telemetry::transport::Transport;
 use ::http::{HeaderValue, Request, Response, Version};
+use linkerd_proxy_api::tap::tap_event::ProxyDirection;
 use linkerd_proxy_core::balance::{load, penalized, PeakEwma};
 use linkerd_proxy_core::breaker::sign;
 use linkerd_proxy_core::classify::Class;
@@ -37,6 +40,7 @@ pub struct Endpoint {
     pending: AtomicU32,
     failed: AtomicBool,
     gate: Option<Gate>,
+    taps: Arc<Taps>,
     penalty: Option<(Duration, Duration)>,
     born: Instant,
     meshed: bool,
@@ -170,6 +174,7 @@ impl Endpoint {
             pending: AtomicU32::new(0),
             failed: AtomicBool::new(false),
             gate,
+            taps: outbound.taps.clone(),
             penalty: estimate.penalty,
             born: Instant::now(),
             meshed,
@@ -246,7 +251,7 @@ impl Endpoint {
         self: &Arc<Self>,
         mut request: Request<Body>,
         upgrade: &mut Option<upgrade::Pending>,
-        drain: &crate::drain::Drain,
+        source: &Source,
     ) -> Result<Answer, Error> {
         let mut pending = self.begin();
         if !self.has_required_id(&mut request) {
@@ -265,6 +270,7 @@ impl Endpoint {
                 .get("content-type")
                 .map(HeaderValue::as_bytes),
         );
+        let mut tap = self.tap(&request, source);
         let mut exchange = Exchange::begin(self.metrics.clone(), grpc);
         let sent = if app_http2 || carried {
             let original = carried.then(|| {
@@ -304,7 +310,7 @@ impl Endpoint {
                 self.set_ready(true);
                 let agreed = upgrade
                     .take()
-                    .is_some_and(|upgrade| upgrade.complete(&mut response, drain.clone()));
+                    .is_some_and(|upgrade| upgrade.complete(&mut response, source.drain.clone()));
                 let upgraded = agreed
                     .then(|| response.headers().get("upgrade").cloned())
                     .flatten();
@@ -319,6 +325,9 @@ impl Endpoint {
                     .get("grpc-status")
                     .map(HeaderValue::as_bytes);
                 exchange.head(response.status().as_u16(), grpc_status);
+                if let Some(tap) = &mut tap {
+                    tap.head(response.status(), response.headers());
+                }
                 if let Some((penalty, hint_max)) = self.penalty {
                     pending.penalty = penalty_of(&response, penalty, hint_max);
                 }
@@ -326,6 +335,7 @@ impl Endpoint {
                     exchange: Some(exchange),
                     pending: Some(pending),
                     pooled,
+                    tap,
                 };
                 Ok(Answer {
                     response: response.map(|body| Body::tracked(body, end)),
@@ -351,6 +361,30 @@ impl Endpoint {
                 Err(Error::Failed(failure))
             }
         }
+    }
+
+    /// Shows the request to those who watch.
+    fn tap(&self, request: &Request<Body>, source: &Source) -> Option<Box<Tapped>> {
+        if self.taps.is_idle() {
+            return None;
+        }
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let mut labels: TapLabels = self.facts.labels.iter().cloned().collect();
+        match self.facts.tls.as_ref().filter(|_| self.meshed) {
+            Some(tls) => {
+                labels.extend([pair("tls", "true"), pair("server_id", tls.id.as_str())]);
+            }
+            None => labels.extend([pair("tls", "not_provided_by_service_discovery")]),
+        }
+        self.taps.open(&View {
+            direction: ProxyDirection::Outbound,
+            source: source.client,
+            source_labels: [pair("tls", "loopback")].into(),
+            destination: self.facts.addr,
+            destination_labels: labels,
+            route_labels: TapLabels::new(),
+            request: headers::Routed(&head_of(request)),
+        })
     }
 
     /// Whether the endpoint is who the request insists on; strips the header.

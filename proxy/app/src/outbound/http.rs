@@ -3,8 +3,7 @@
 use super::attempt::Plan;
 use super::discover::{BackendTarget, Entry, Rule};
 use super::endpoint::{Answer, Error};
-use super::Outbound;
-use crate::drain::Drain;
+use super::{Outbound, Source};
 use crate::http::body::Body;
 use crate::http::filters::{on_request, on_response};
 use crate::http::headers::{self, Routed, CLIENT_ID, ORIG_PROTO};
@@ -32,7 +31,7 @@ pub struct Connection {
     target: SocketAddr,
     entry: Arc<Entry>,
     closer: Closer,
-    drain: Drain,
+    source: Source,
 }
 
 struct Slot(Arc<std::sync::atomic::AtomicUsize>);
@@ -54,9 +53,10 @@ impl Outbound {
         version: Version,
         target: SocketAddr,
         entry: Arc<Entry>,
-        drain: Drain,
+        source: Source,
     ) -> io::Result<()> {
         let closer = Closer::default();
+        let drain = source.drain.clone();
         let settings = self.settings.outbound.server_http2;
         let connection = Arc::new(Connection {
             outbound: self,
@@ -64,7 +64,7 @@ impl Outbound {
             target,
             entry,
             closer: closer.clone(),
-            drain: drain.clone(),
+            source,
         });
         let service: Service = Box::new(move |request| {
             let connection = connection.clone();
@@ -196,7 +196,7 @@ impl Connection {
         let mut answer = match &backend.target {
             BackendTarget::Fail => return Err(Error::Failed(Failure::NoBackend)),
             BackendTarget::Forward(endpoint) => {
-                endpoint.send(request, upgrade, &self.drain).await?
+                endpoint.send(request, upgrade, &self.source).await?
             }
             BackendTarget::Balance(balancer) => {
                 let deadline = Instant::now() + settings.failfast_timeout;
@@ -205,7 +205,7 @@ impl Connection {
                         .acquire(deadline, settings.queue_capacity)
                         .await
                         .map_err(Error::Failed)?;
-                    match endpoint.send(request, upgrade, &self.drain).await {
+                    match endpoint.send(request, upgrade, &self.source).await {
                         Err(Error::Unsent(_, unsent)) => {
                             balancer.failed(&endpoint);
                             request = *unsent;

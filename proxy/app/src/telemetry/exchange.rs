@@ -130,6 +130,12 @@ impl Exchange {
         }
     }
 
+    /// The gRPC code so far, of a gRPC exchange.
+    pub fn grpc_code(&self) -> Option<u16> {
+        self.grpc_status.as_ref()?;
+        classify(self.status, self.grpc, self.grpc_status.as_deref()).grpc
+    }
+
     /// Counts the response as finished; later calls give `None`.
     pub fn end(&mut self) -> Option<Class> {
         if std::mem::replace(&mut self.finished, true) {

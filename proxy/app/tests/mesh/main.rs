@@ -13,3 +13,4 @@ mod metrics;
 mod opaque;
 mod policy;
 mod routes;
+mod tap;
