@@ -7,25 +7,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import grpc.aio
 import uvicorn
 
 import linkerd.viz
 from linkerd import log, metrics, runtime, settings
+from linkerd.errors import LinkerdError
+from linkerd.kube.client import KubeClient
+from linkerd.kube.config import load
 from linkerd.serve import admin
 from linkerd.serve.readiness import Readiness
 from linkerd.settings import setting
-from linkerd.viz import client
-from linkerd.viz.web import app, views
+from linkerd.viz.prometheus import Prometheus
+from linkerd.viz.web import app
 from linkerd.viz.web.feed import Feeds
+from linkerd.viz.web.pages import Pages
+
+_log = log.logger(__name__)
 
 _STATIC = Path(linkerd.viz.__file__).parent / "static"
 _GRACE_S = 2
+_MESSAGE_BYTES_MAX = 64 * 1024
 # Proxies of the environment are not for addresses inside the cluster.
 _CHANNEL = (("grpc.enable_http_proxy", 0),)
 
@@ -45,13 +52,14 @@ class Settings:
     controller_namespace: str = setting("linkerd", "namespace of the control plane")
     enforced_host: str = setting("", "regular expression for the Host header; empty allows all")
     static_dir: str = setting(str(_STATIC), "folder of the built page")
-    grafana_addr: str = setting("", "accepted for compatibility, does nothing")
-    grafana_external_addr: str = setting("", "accepted for compatibility, does nothing")
-    grafana_prefix: str = setting("", "accepted for compatibility, does nothing")
+    grafana_addr: str = setting("", "address of Grafana; empty shows our own dashboards")
+    grafana_external_addr: str = setting("", "address of Grafana that browsers reach")
+    grafana_prefix: str = setting("", "what the uids of Grafana's dashboards begin with")
     jaeger_addr: str = setting("", "accepted for compatibility, does nothing")
     template_dir: str = setting("", "accepted for compatibility, does nothing")
     reload: bool = setting(True, "accepted for compatibility, does nothing")
-    kubeconfig: str = setting("", "accepted for compatibility, does nothing")
+    prometheus_url: str = setting("", "address of Prometheus, for graphs and plots")
+    kubeconfig: str = setting("", "path of a kubeconfig; empty means in the cluster")
     enable_pprof: bool = setting(False, "accepted for compatibility, does nothing")
     trace_collector: str = setting("", "accepted for compatibility, does nothing")
     log_level: str = setting("info", "least severe level that is logged", choices=log.LEVELS)
@@ -74,30 +82,42 @@ def main(argv: Sequence[str]) -> int:
         return 0
     chosen = settings.parse(Settings, argv)
     log.configure(chosen.log_level, chosen.log_format)
+    # It would log every query.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     return runtime.run(lambda stop: _serve(chosen, stop))
 
 
 async def _serve(chosen: Settings, stop: asyncio.Event) -> None:
     registry = metrics.registry()
-    async with (
-        admin.serve(*chosen.metrics_addr, registry=registry, readiness=Readiness()),
-        grpc.aio.insecure_channel(chosen.linkerd_metrics_api_addr, options=_CHANNEL) as channel,
-    ):
-
-        async def poll(view: views.View) -> dict[str, Any]:
-            response = await client.stat_response(channel, view.request())
-            rows = [row for table in response.ok.stat_tables for row in table.pod_group.rows]
-            return views.content(view, rows)
-
-        feeds = Feeds(poll)
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(
+            admin.serve(*chosen.metrics_addr, registry=registry, readiness=Readiness())
+        )
+        channel = await stack.enter_async_context(
+            grpc.aio.insecure_channel(chosen.linkerd_metrics_api_addr, options=_CHANNEL)
+        )
+        prometheus = None
+        if chosen.prometheus_url:
+            prometheus = await stack.enter_async_context(Prometheus(chosen.prometheus_url))
+        pages = Pages(channel, prometheus, chosen.controller_namespace)
+        feeds = Feeds(pages.poll)
+        parts = app.Parts(
+            channel,
+            feeds,
+            pages,
+            await _kube(chosen.kubeconfig, stack),
+            prometheus,
+            chosen.grafana_external_addr or chosen.grafana_addr,
+        )
         host, port = chosen.addr
         server = _Server(
             uvicorn.Config(
-                app.create(channel, feeds, Path(chosen.static_dir), chosen.enforced_host),
+                app.create(parts, Path(chosen.static_dir), chosen.enforced_host),
                 host=host,
                 port=port,
                 http="h11",
-                ws="none",
+                ws_max_size=_MESSAGE_BYTES_MAX,
+                ws="wsproto",
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -113,3 +133,13 @@ async def _serve(chosen: Settings, stop: asyncio.Event) -> None:
             server.should_exit = True
             await feeds.close()
             stopped.cancel()
+
+
+async def _kube(path: str, stack: contextlib.AsyncExitStack) -> KubeClient | None:
+    """A client of the cluster; None where there is none, and so no tap."""
+    try:
+        config = load(path or None)
+    except LinkerdError as error:
+        _log.warn("no cluster: tap is off", error=error.message)
+        return None
+    return await stack.enter_async_context(KubeClient(config))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -25,6 +25,15 @@ class Sample:
     labels: Mapping[str, str]
     value: float
     """Never NaN: Prometheus' "no data" is 0 here, as in Linkerd."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The values of one series over time."""
+
+    labels: Mapping[str, str]
+    points: Sequence[tuple[float, float]]
+    """Unix seconds and values; never NaN, such points are missing."""
 
 
 class Prometheus:
@@ -59,6 +68,33 @@ class Prometheus:
         data = await self._ask("POST", "api/v1/query", {"query": promql})
         return [
             Sample(entry["metric"], _number(entry["value"][1])) for entry in data["result"] or ()
+        ]
+
+    async def query_range(
+        self, promql: str, start: float, end: float, step_s: float
+    ) -> list[Series]:
+        """Returns the values of `promql` between two Unix times.
+
+        Raises:
+            MetricsError: Prometheus is out of reach or refuses the query.
+        """
+        form = {
+            "query": promql,
+            "start": f"{start:.3f}",
+            "end": f"{end:.3f}",
+            "step": f"{step_s:g}",
+        }
+        data = await self._ask("POST", "api/v1/query_range", form)
+        return [
+            Series(
+                entry["metric"],
+                [
+                    (float(at), float(text))
+                    for at, text in entry["values"]
+                    if text not in ("NaN", "+Inf", "-Inf")
+                ],
+            )
+            for entry in data["result"] or ()
         ]
 
     async def query_all(self, queries: Mapping[str, str]) -> dict[str, list[Sample]]:

@@ -54,6 +54,11 @@ class Matchers:
         self._parts[label] = f"{label}=~{quoted(pattern)}"
         return self
 
+    def differ(self, label: str, value: str) -> Matchers:
+        """Requires `label` not to be `value`."""
+        self._parts[label] = f"{label}!={quoted(value)}"
+        return self
+
     def present(self, label: str) -> Matchers:
         """Requires `label` not to be empty."""
         self._parts[label] = f'{label}!=""'
@@ -109,11 +114,11 @@ def stat(
     if to is not None:
         matchers.equal("direction", "outbound")
         own(matchers, selected)
-        _destination(matchers, to, cluster_domain)
+        destination(matchers, to, cluster_domain)
         key, peer = _key(kind), "dst"
     elif from_ is not None:
         matchers.equal("direction", "outbound")
-        _destination(matchers, selected, cluster_domain)
+        destination(matchers, selected, cluster_domain)
         own(matchers, from_)
         key, peer = _key(kind, "dst_"), "dst"
     else:
@@ -169,8 +174,11 @@ def own(matchers: Matchers, selected: Object) -> None:
         matchers.equal(KINDS[selected.kind].label, selected.name)
 
 
-def _destination(matchers: Matchers, selected: Object, cluster_domain: str) -> None:
-    if selected.kind == "service":
+def destination(matchers: Matchers, selected: Object, cluster_domain: str) -> None:
+    """Requires traffic to go to the selected resources; services without a domain by label."""
+    if selected.kind == "service" and not cluster_domain:
+        matchers.equal("dst_namespace", selected.namespace).equal("dst_service", selected.name)
+    elif selected.kind == "service":
         _authority(matchers, selected, cluster_domain)
     elif selected.kind == "namespace":
         matchers.equal("dst_namespace", selected.name)
@@ -211,7 +219,7 @@ def _service(
             raise UsageError(
                 "service is not supported as a target on 'from' queries, or 'to' queries"
             )
-        _destination(matchers, to, cluster_domain)
+        destination(matchers, to, cluster_domain)
     if from_ is not None:
         own(matchers, from_)
     key = ("dst_namespace", "dst_service")

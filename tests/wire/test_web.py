@@ -15,6 +15,7 @@ import pytest
 from linkerd.errors import MetricsError, Unavailable
 from linkerd.viz.web import app, feed, views
 from linkerd.viz.web.feed import Feeds
+from linkerd.viz.web.pages import Pages
 from linkerd.viz.web.views import View
 from tests.wire.test_metrics_api import an_api
 
@@ -44,7 +45,7 @@ def a_page(folder: Path) -> Path:
 async def a_client(static: Path, source: Source) -> AsyncIterator[httpx2.AsyncClient]:
     async with an_api(None) as channel:
         feeds = Feeds(source.poll, interval_s=0.01)
-        application = app.create(channel, feeds, static, HOSTS)
+        application = app.create(app.Parts(channel, feeds, Pages(channel, None)), static, HOSTS)
         transport = httpx2.ASGITransport(application)
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client

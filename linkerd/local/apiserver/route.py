@@ -54,6 +54,9 @@ def parse(method: str, path: str, watch: bool = False) -> Route:
         group, version, rest = parts[1], parts[2], parts[3:]
     else:
         return Route(method.lower() if method != "HEAD" else "get", path)
+    legacy_watch = rest[0] == "watch" and len(rest) > 1
+    if legacy_watch:
+        verb, rest = "watch", rest[1:]
     namespace = ""
     if (
         rest[0] == "namespaces"
@@ -65,7 +68,9 @@ def parse(method: str, path: str, watch: bool = False) -> Route:
         namespace = rest[1]
     resource, name = rest[0], rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 else ""
-    if not name:
+    if legacy_watch:
+        pass
+    elif not name:
         verb = {"get": "watch" if watch else "list", "delete": "deletecollection"}.get(verb, verb)
     elif watch and verb == "get" and not subresource:
         verb = "watch"

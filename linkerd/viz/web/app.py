@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,16 +31,22 @@ from starlette.responses import (
     Response,
     StreamingResponse,
 )
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from linkerd import VERSION
 from linkerd.errors import LinkerdError, UsageError
 from linkerd.gen import viz_pb2 as pb
+from linkerd.kube.client import KubeClient
+from linkerd.kube.resources import NAMESPACES
 from linkerd.viz import client
 from linkerd.viz.kinds import Target, canonical
+from linkerd.viz.prometheus import Prometheus
+from linkerd.viz.queries import Object
 from linkerd.viz.web import views
 from linkerd.viz.web.feed import Feeds
+from linkerd.viz.web.pages import Pages
+from linkerd.viz.web.taps import Taps
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -68,27 +75,51 @@ _NOT_BUILT = (
 Ask = Callable[[Mapping[str, str]], Awaitable[Message]]
 
 
-def create(channel: grpc.aio.Channel, feeds: Feeds, static: Path, enforced_host: str) -> ASGIApp:
+@dataclass(frozen=True)
+class Parts:
+    """What answers requests.
+
+    `kube` is None where the Kubernetes API is out of reach: then there is no tap.
+    """
+
+    channel: grpc.aio.Channel
+    feeds: Feeds
+    pages: Pages
+    kube: KubeClient | None = None
+    prometheus: Prometheus | None = None
+    grafana: str = ""
+
+
+def create(parts: Parts, static: Path, enforced_host: str) -> ASGIApp:
     """Returns the application.
 
     Args:
-        channel: To metrics-api.
-        feeds: Live views.
+        parts: What answers.
         static: Folder of the built page; may be missing.
         enforced_host: Regular expression that Host has to match; empty allows all.
     """
+    channel, feeds = parts.channel, parts.feeds
     shell = _Shell(static)
+    taps = Taps(parts.kube)
     api: dict[str, Ask] = {
         "/api/tps-reports": lambda query: client.stat_response(channel, stat_request(query)),
         "/api/pods": lambda query: _pods(channel, query),
         "/api/services": lambda query: _services(channel, query),
         "/api/edges": lambda query: _edges(channel, query),
+        "/api/routes": lambda query: _routes(channel, query),
+        "/api/gateways": lambda query: _gateways(channel, query),
+        "/api/authz": lambda query: _authz(channel, query),
     }
     answers = _Cache()
-    routes = [Route(path, _json(ask, answers)) for path, ask in api.items()]
+    routes: list[BaseRoute] = [Route(path, _json(ask, answers)) for path, ask in api.items()]
     routes += [
         Route("/api/version", _version),
         Route("/api/stream", partial(_stream, feeds=feeds)),
+        Route("/api/history", partial(_history, pages=parts.pages)),
+        Route("/api/extensions", partial(_extensions, kube=parts.kube)),
+        Route("/api/tap/events", taps.events),
+        Route("/api/tap/top", taps.top),
+        WebSocketRoute("/api/tap", taps.socket),
         Route("/api/{rest:path}", _unknown),
         Route("/assets/{name}", shell.asset),
         Route("/{rest:path}", shell.page),
@@ -150,6 +181,78 @@ async def _edges(channel: grpc.aio.Channel, query: Mapping[str, str]) -> Message
     return pb.EdgesResponse(ok=pb.EdgesResponse.Ok(edges=found))
 
 
+async def _routes(channel: grpc.aio.Channel, query: Mapping[str, str]) -> Message:
+    target = Target(
+        canonical(query.get("resource_type") or "deployment"), query.get("resource_name", "")
+    )
+    namespace = query.get("namespace") or "default"
+    found = await client.top_routes(
+        channel,
+        target,
+        namespace,
+        window=query.get("window") or "1m",
+        to=_other(query, "to", namespace),
+    )
+    return pb.TopRoutesResponse(ok=pb.TopRoutesResponse.Ok(routes=found))
+
+
+async def _gateways(channel: grpc.aio.Channel, query: Mapping[str, str]) -> Message:
+    table = await client.gateways(
+        channel,
+        query.get("remoteClusterName", ""),
+        query.get("gatewayNamespace", ""),
+        window=query.get("window") or "1m",
+    )
+    return pb.GatewaysResponse(ok=pb.GatewaysResponse.Ok(gateways_table=table))
+
+
+async def _authz(channel: grpc.aio.Channel, query: Mapping[str, str]) -> Message:
+    target = Target(
+        canonical(query.get("resource_type") or "deployment"), query.get("resource_name", "")
+    )
+    namespace = query.get("namespace") or "default"
+    rows = await client.authz(channel, target, namespace, window=query.get("window") or "1m")
+    table = pb.StatTable(pod_group=pb.StatTable.PodGroup(rows=rows))
+    return pb.AuthzResponse(ok=pb.AuthzResponse.Ok(stat_table=table))
+
+
+async def _history(request: Request, pages: Pages) -> Response:
+    """Series of one resource."""
+    query = request.query_params
+    selected = Object(
+        query.get("kind", "namespace"), query.get("namespace", ""), query.get("name", "")
+    )
+    try:
+        found = await pages.history(selected, query.get("range", "1h"))
+    except UsageError as error:
+        return JSONResponse({"error": error.message}, 400)
+    except LinkerdError as error:
+        return JSONResponse({"error": error.message}, 500)
+    return JSONResponse(found, headers={"Cache-Control": "no-store"})
+
+
+async def _extensions(request: Request, kube: KubeClient | None) -> Response:
+    """The extensions that are installed: the one that is asked for, or all."""
+    wanted = request.query_params.get("extension_name", "")
+    if kube is None:
+        return JSONResponse({"error": "the Kubernetes API is out of reach"}, 500)
+    try:
+        bodies = await kube.list(NAMESPACES, label_selector="linkerd.io/extension")
+    except LinkerdError as error:
+        return JSONResponse({"error": error.message}, 500)
+    found = [
+        {
+            "name": body["metadata"]["labels"]["linkerd.io/extension"],
+            "uid": body["metadata"].get("uid", ""),
+            "namespace": body["metadata"]["name"],
+        }
+        for body in bodies
+    ]
+    if not wanted:
+        return JSONResponse({"extensions": found})
+    return JSONResponse({"data": next((one for one in found if one["name"] == wanted), {})})
+
+
 class _Cache:
     """Answers of the last moments, so that many browsers ask metrics-api once."""
 
@@ -198,7 +301,11 @@ async def _stream(request: Request, feeds: Feeds) -> Response:
     query = request.query_params
     try:
         asked = views.view(
-            query.get("kind", "namespace"), query.get("namespace", ""), query.get("window", "1m")
+            query.get("kind", "namespace"),
+            query.get("namespace", ""),
+            query.get("window", "1m"),
+            page=query.get("page", "table"),
+            name=query.get("name", ""),
         )
     except UsageError as error:
         return JSONResponse({"error": error.message}, 400)
@@ -258,7 +365,7 @@ class _Guard:
         self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
 
@@ -271,6 +378,9 @@ class _Guard:
 
         host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
         if self._hosts is not None and not self._hosts.search(host):
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+                return
             refusal = PlainTextResponse(
                 f"The host {host!r} of this request does not match {self._hosts.pattern} and is "
                 "refused for security.\nSee https://linkerd.io/dns-rebinding for what that means "

@@ -1,4 +1,4 @@
-"""Rows of statistics → the JSON that the dashboard's pages show. Pure."""
+"""What the dashboard's pages show, as JSON: which view is asked for, and its content. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from linkerd.gen import viz_pb2 as pb
 from linkerd.viz import render
 from linkerd.viz.client import stat_request
 from linkerd.viz.kinds import KINDS, Target
+from linkerd.viz.queries import Object
 from linkerd.viz.stat import Row
 
 WINDOWS = ("30s", "1m", "5m", "10m", "1h")
 """Time windows that a page may ask for: few, so that browsers share their queries."""
+
+PAGES = ("table", "detail", "graph", "mesh")
+"""Live views: rows of a kind, one resource with its neighbours, who calls whom, the mesh itself."""
+
+_NAME_MAX = 253
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,25 +30,43 @@ class View:
     kind: str = "namespace"
     namespace: str = ""
     window: str = "1m"
+    page: str = "table"
+    name: str = ""
 
     def request(self) -> pb.StatSummaryRequest:
         """Returns the question to metrics-api."""
-        return stat_request(Target(self.kind, ""), self.namespace, window=self.window)
+        return stat_request(Target(self.kind, self.name), self.namespace, window=self.window)
+
+    def selected(self) -> Object:
+        """Returns what traffic is asked about."""
+        if self.page == "graph":
+            return Object("namespace", "", self.namespace)
+        return Object(self.kind, self.namespace, self.name)
 
 
-def view(kind: str = "namespace", namespace: str = "", window: str = "1m") -> View:
+def view(
+    kind: str = "namespace",
+    namespace: str = "",
+    window: str = "1m",
+    *,
+    page: str = "table",
+    name: str = "",
+) -> View:
     """Returns the view that a browser asks for.
 
     Raises:
         UsageError: there is no such view.
     """
+    if page not in PAGES or (page == "detail") != bool(name):
+        raise UsageError(f"there is no view of {page!r}")
     if kind not in KINDS or not (KINDS[kind].owns_pods or kind == "service"):
         raise UsageError(f"there is no view of {kind!r}")
     if window not in WINDOWS:
         raise UsageError(f"window {window!r} is not one of {', '.join(WINDOWS)}")
-    if len(namespace) > 63:
-        raise UsageError("no namespace has a name of more than 63 characters")
-    return View(kind, "" if kind == "namespace" else namespace, window)
+    if len(namespace) > 63 or len(name) > _NAME_MAX:
+        raise UsageError(f"nothing has a name of more than {_NAME_MAX} characters")
+    alone = kind == "namespace" and page != "graph"
+    return View(kind, "" if alone else namespace, window, page, name)
 
 
 def content(asked: View, rows: Iterable[Row]) -> dict[str, Any]:
@@ -51,15 +75,17 @@ def content(asked: View, rows: Iterable[Row]) -> dict[str, Any]:
         "kind": asked.kind,
         "namespace": asked.namespace,
         "window": asked.window,
-        "rows": [_row(row) for row in rows],
+        "rows": [row_of(row) for row in rows],
     }
 
 
-def _row(row: Row) -> dict[str, Any]:
+def row_of(row: Row) -> dict[str, Any]:
+    """Returns one row of a table."""
     measured = render.stats(row)
     return {
         "namespace": row.resource.namespace,
         "name": row.resource.name,
+        "status": row.status,
         "meshed": row.meshed_pod_count,
         "pods": row.running_pod_count,
         "failed": row.failed_pod_count,
@@ -81,3 +107,21 @@ def _errors(row: Row) -> list[str]:
             container = error.container
             lines.append(f"{name}/{container.container}: {container.reason}")
     return lines[:10]
+
+
+def pod_of(pod: pb.Pod) -> dict[str, Any]:
+    """Returns a pod as the detail and mesh pages show it."""
+    namespace, _, name = pod.name.partition("/")
+    owner = pod.WhichOneof("owner")
+    return {
+        "namespace": namespace,
+        "name": name,
+        "ip": pod.podIP,
+        "status": pod.status,
+        "meshed": bool(pod.controllerNamespace),
+        "ready": pod.proxyReady,
+        "scraped": pod.added,
+        "version": pod.proxyVersion,
+        "uptime": pod.uptime.seconds if pod.HasField("uptime") else None,
+        "owner": getattr(pod, owner).partition("/")[2] if owner else "",
+    }

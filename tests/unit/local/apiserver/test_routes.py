@@ -23,6 +23,7 @@ from linkerd.local.apiserver.route import Route, parse
         ("GET", "/api/v1/namespaces/a", False, ("get", "", "v1", "a", "namespaces", "a", "")),
         ("PUT", "/api/v1/namespaces/a/finalize", False, ("update", "", "v1", "a", "namespaces", "a", "finalize")),
         ("PATCH", "/api/v1/namespaces/a/status", False, ("patch", "", "v1", "a", "namespaces", "a", "status")),
+        ("POST", "/apis/tap.linkerd.io/v1alpha1/watch/namespaces/a/pods/b/tap", False, ("watch", "tap.linkerd.io", "v1alpha1", "a", "pods", "b", "tap")),
         ("GET", "/version", False, ("get", "", "", "", "", "", "")),
         ("GET", "/apis/apps/v1", False, ("get", "", "", "", "", "", "")),
     ],
