@@ -15,6 +15,7 @@ The same machine builds the same bytes. With an engine at hand, images/*.Dockerf
 from __future__ import annotations
 
 import argparse
+import functools
 import shutil
 import subprocess
 import sys
@@ -75,12 +76,8 @@ def archives(proxy: Path) -> dict[str, Mapping[str, Image]]:
         FileNotFoundError: Prometheus is not installed.
     """
     started = time.monotonic()
-    built = {"proxy": data_plane(proxy)}
-    python = oci.layer([*trees.system(), *trees.python()])
-    pinned = trees.pinned(ROOT / "requirements.txt")
-    packages = oci.layer(trees.distributions(pinned))
-    ours = oci.layer(trees.package(ROOT / "linkerd", f"{trees.SITE}/linkerd"))
-    layers = (python, packages, ours)
+    layers = python_layers()
+    built: dict[str, Mapping[str, Image]] = {"proxy": data_plane(proxy)}
     built["control-plane"] = {
         f"{REGISTRY}/{name}:{VERSION}": Image(layers, _python(*command, user=_USER))
         for name, command in {
@@ -95,12 +92,26 @@ def archives(proxy: Path) -> dict[str, Mapping[str, Image]]:
     return built
 
 
+@functools.cache
+def python_layers() -> tuple[oci.Layer, ...]:
+    """Returns Python, what requirements.txt pins, and our package: the least changed lowest."""
+    pinned = trees.pinned(ROOT / "requirements.txt")
+    return (
+        oci.layer([*trees.system(), *trees.python()]),
+        oci.layer(trees.distributions(pinned)),
+        oci.layer(trees.package(ROOT / "linkerd", f"{trees.SITE}/linkerd")),
+    )
+
+
 def data_plane(proxy: Path) -> dict[str, Image]:
     """Returns the proxy's image and the init container's; the C library is all they add."""
 
     def image(capabilities: tuple[str, ...], run: Run) -> Image:
         binary = Entry(_PROXY, proxy, mode=0o755, capabilities=capabilities)
-        entries = [*trees.system(), binary, *trees.libraries([proxy])]
+        # What the annotation proxy-wait-before-exit-seconds runs.
+        sleep = Path("/bin/sleep")
+        entries = [*trees.system(), binary, *trees.program(sleep)]
+        entries += trees.libraries([proxy, sleep])
         size = sum(one.data.stat().st_size for one in entries if isinstance(one.data, Path))
         if size > PROXY_BYTES_MAX:
             raise ValueError(f"proxy image is {size} bytes: expected at most {PROXY_BYTES_MAX}")
@@ -116,9 +127,10 @@ def data_plane(proxy: Path) -> dict[str, Image]:
 
 
 def _demo(layers: tuple[oci.Layer, ...]) -> dict[str, Image]:
-    bot = oci.layer(
-        trees.program(ROOT / "demo/bin/emojivoto-vote-bot", "/usr/local/bin/emojivoto-vote-bot")
-    )
+    # The manifest starts it by name; the images have no `env` to find Python with.
+    script = (ROOT / "demo/bin/emojivoto-vote-bot").read_bytes()
+    script = script.replace(b"#!/usr/bin/env python3", b"#!/usr/local/bin/python3")
+    bot = oci.layer([Entry("/usr/local/bin/emojivoto-vote-bot", script, mode=0o755)])
     images = {
         f"{EMOJIVOTO}/emojivoto-{name}:{EMOJIVOTO_TAG}": Image(
             (*layers, bot), _python("python3", "-m", "linkerd._demo.emojivoto", name)

@@ -213,6 +213,8 @@ def a_deployment(
     """Returns a deployment of one replica with a service account of its own name."""
     marks = {"linkerd.io/inject": "enabled" if inject else "disabled", **(annotations or {})}
     container: Object = {"name": name, "image": image, "args": list(args)}
+    # No tag means `latest`, which Kubernetes would pull each time.
+    container["imagePullPolicy"] = "IfNotPresent"
     if port is not None:
         container["ports"] = [{"containerPort": port}]
         container["readinessProbe"] = readiness or {

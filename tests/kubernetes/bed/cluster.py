@@ -154,12 +154,13 @@ def load(paths: Paths, archives: Sequence[Path]) -> None:
 
 def inside(paths: Paths, *command: str) -> subprocess.CompletedProcess[str]:
     """Runs a command in the node's namespaces; returns how it ended and what it printed."""
-    first = _first_process(paths)
+    first = first_process(paths)
     enter = ("nsenter", "--target", str(first), "--net", "--mount", "--pid")
     return subprocess.run([*enter, *command], capture_output=True, text=True, check=False)
 
 
-def _first_process(paths: Paths) -> int:
+def first_process(paths: Paths) -> int:
+    """Returns the id of the process whose namespaces are the node's."""
     pid = _pid(paths)
     if pid is None or not _alive(paths):
         raise BedError(f"bed {paths.name} does not run")
