@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pty
+import select
 import signal
 import sys
+import termios
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -331,6 +334,57 @@ async def test_exec_passes_stdin_output_and_the_exit_code(kube: KubeClient) -> N
     command = ["/bin/sh", "-c", "cat; echo wrong >&2; exit 5"]
     found = await execute(kube, "entered", "default", command, stdin=b"x" * 200_000)
     assert (5, b"x" * 200_000, b"wrong\n") == (found.exit_code, found.stdout, found.stderr)
+
+
+async def test_a_terminal_has_a_name_a_size_and_signals(cluster: Paths, kube: KubeClient) -> None:
+    pod = a_pod("terminal", "/bin/sh", container={"stdin": True, "tty": True})
+    await kube.create(PODS, pod, "default")
+    await until(kube, "terminal", ready)
+    for verb in (["exec", "-it", "terminal", "--", "/bin/sh"], ["attach", "-it", "terminal"]):
+        shown = await asyncio.to_thread(_type, cluster, verb)
+        for expected in (b"/dev/pts/", b"44 120", b"after 130"):
+            assert expected in shown, verb
+
+
+def _type(cluster: Paths, verb: list[str]) -> bytes:
+    """Types into a shell through kubectl on a terminal, and returns what it shows."""
+    command = ["kubectl", "--kubeconfig", str(cluster.kubeconfig), *verb]
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.execvp(command[0], command)
+    try:
+        termios.tcsetwinsize(fd, (33, 101))
+        shown = _until(fd, b"", b"# ") if verb[0] == "exec" else b""
+        for typed, answer in (
+            (b"tty; stty size; echo a$((1 + 1))\n", b"a2\r\n"),
+            (b"sleep 100; echo after $?\n", b"after $?\r\n"),
+            (b"\x03", b"# "),
+            (b"echo after $?\n", b"after 130"),
+        ):
+            os.write(fd, typed)
+            shown = _until(fd, shown, answer)
+        termios.tcsetwinsize(fd, (44, 120))
+        for _ in range(50):
+            os.write(fd, b"stty size; echo c$((1 + 1))\n")
+            shown = _until(fd, shown, b"c2\r\n")
+            if b"44 120" in shown:
+                break
+        os.write(fd, b"\x04")
+        return shown
+    finally:
+        os.close(fd)
+        os.waitpid(pid, 0)
+
+
+def _until(fd: int, shown: bytes, answer: bytes) -> bytes:
+    start = len(shown)
+    while answer not in shown[start:]:
+        assert select.select([fd], [], [], 15.0)[0], shown
+        try:
+            shown += os.read(fd, 65536)
+        except OSError:
+            raise AssertionError(shown) from None
+    return shown
 
 
 @pytest.mark.parametrize("part", ["node", "apiserver", "controllers"])

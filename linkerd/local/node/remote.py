@@ -15,6 +15,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import socket
 import struct
 import termios
 from collections.abc import AsyncIterator, Callable
@@ -25,7 +26,7 @@ import msgspec
 from linkerd import runtime
 from linkerd.errors import LocalError
 from linkerd.kube import spdy
-from linkerd.local.node import logreader
+from linkerd.local.node import logreader, zygote
 from linkerd.local.node.duplex import Duplex, RawSpdy, upgrade
 from linkerd.local.node.lifecycle import Container
 from linkerd.local.node.server import Request
@@ -41,6 +42,8 @@ _STREAMS = {"stdin": STDIN, "stdout": STDOUT, "stderr": STDERR, "error": STATUS,
 _CHUNK = 32 * 1024
 _DRAIN_S = 1.0
 _OPEN_S = 10.0
+#: What a slow client of attach may lag behind a terminal.
+_WATCHED_BYTES = 1 << 20
 
 
 class Channels:
@@ -146,9 +149,9 @@ async def execute(
         stdio.close()
         await channels.finish(_failure(error.message))
         return
-    stdio.started()
     tasks: set[asyncio.Task[Any]] = set()
     try:
+        stdio.started()
         incoming = asyncio.ensure_future(_feed(channels, stdio.write, stdio.end, stdio.resize))
         outgoing = [
             asyncio.ensure_future(_drain(channels, number, fd)) for number, fd in stdio.outputs
@@ -182,10 +185,13 @@ async def attach(
 ) -> None:
     """Serves one attach: the container's output from now on, and its stdin if it has one.
 
-    Terminals are not attached to: a container with `tty` has pipes here.
+    Of a container with `tty`, it is the terminal itself that is shown and typed to.
     """
     stdin = request.flag("stdin", "input")
     channels = await _channels(request, reader, writer, tty=request.flag("tty"), stdin=stdin)
+    if container.spec.get("tty"):
+        await _attach_terminal(node, container, channels)
+        return
     fd = await node.zygote.stdin(container.id) if stdin else -1
     gone = worker.exit_event(container)
     path = worker.folder_of_logs(container.name) / f"{container.attempt}.log"
@@ -222,6 +228,39 @@ async def attach(
         await asyncio.gather(*tasks, return_exceptions=True)
         if fd >= 0:
             os.close(fd)
+
+
+async def _attach_terminal(node: Kubelet, container: Container, channels: Channels) -> None:
+    terminal = await node.zygote.stdin(container.id)
+    out, inner = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(out, fcntl.F_SETPIPE_SZ, _WATCHED_BYTES)
+    node.zygote.watch(container.id, inner)
+    os.close(inner)
+
+    async def write(data: bytes) -> None:
+        if terminal >= 0:
+            await _write_all(terminal, data)
+
+    async def end() -> None:
+        """A terminal has no end of input: the client's ^D is a character."""
+
+    tasks: set[asyncio.Task[Any]] = set()
+    gone = _feed(channels, write, end, lambda data: _resize(terminal, data))
+    runtime.spawn(_ignore(gone), name="stdin", into=tasks)
+    output = asyncio.ensure_future(_drain(channels, STDOUT, out))
+    try:
+        await asyncio.wait({*tasks, output}, return_when=asyncio.FIRST_COMPLETED)
+        if output.done() and output.exception() is None:
+            await channels.finish(_result(0))
+    finally:
+        output.cancel()
+        for task in list(tasks):
+            task.cancel()
+        await asyncio.gather(output, *tasks, return_exceptions=True)
+        os.close(out)
+        if terminal >= 0:
+            os.close(terminal)
 
 
 async def _ignore(work: Any) -> None:
@@ -272,12 +311,13 @@ class _Stdio:
     def __init__(self, *, tty: bool, stdin: bool) -> None:
         self._tty = tty
         self._in = -1
+        self._terminal: socket.socket | None = None
         if tty:
-            master, slave = os.openpty()
-            os.set_inheritable(master, False)
-            self._in = master
-            self.inner = (slave, slave, slave)
-            self.outputs = [(STDOUT, master)]
+            here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            here.setblocking(False)
+            self._terminal = here
+            self.inner: tuple[int, ...] = (there.detach(),)
+            self.outputs: list[tuple[int, int]] = []
         else:
             out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
             source = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
@@ -291,9 +331,22 @@ class _Stdio:
             os.set_blocking(fd, False)
 
     def started(self) -> None:
-        """The command has its ends now."""
+        """The command has its ends now.
+
+        Raises:
+            LocalError: it has sent no terminal.
+        """
         for fd in set(self.inner):
             self._drop(fd)
+        if self._terminal is None:
+            return
+        try:
+            _, (self._in,) = zygote.receive(self._terminal)
+        except (OSError, ValueError) as error:
+            raise LocalError("the container made no terminal") from error
+        self._open.add(self._in)
+        os.set_blocking(self._in, False)
+        self.outputs = [(STDOUT, self._in)]
 
     async def write(self, data: bytes) -> None:
         if self._in >= 0:
@@ -307,12 +360,11 @@ class _Stdio:
 
     def resize(self, data: bytes) -> None:
         if self._tty:
-            with contextlib.suppress(msgspec.MsgspecError, KeyError, OSError, struct.error):
-                size = msgspec.json.decode(data)
-                packed = struct.pack("HHHH", size["Height"], size["Width"], 0, 0)
-                fcntl.ioctl(self._in, termios.TIOCSWINSZ, packed)
+            _resize(self._in, data)
 
     def close(self) -> None:
+        if self._terminal is not None:
+            self._terminal.close()
         for fd in list(self._open):
             self._drop(fd)
 
@@ -320,6 +372,16 @@ class _Stdio:
         if fd in self._open:
             self._open.discard(fd)
             os.close(fd)
+
+
+def _resize(terminal: int, data: bytes) -> None:
+    """Gives a terminal the size that the client sent, if it is one."""
+    if terminal < 0:
+        return
+    with contextlib.suppress(msgspec.MsgspecError, KeyError, TypeError, OSError, struct.error):
+        size = msgspec.json.decode(data)
+        packed = struct.pack("HHHH", size["Height"], size["Width"], 0, 0)
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, packed)
 
 
 async def _drain(channels: Channels, number: int, fd: int) -> None:

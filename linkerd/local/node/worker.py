@@ -427,6 +427,9 @@ class Worker:
             capacity=self.node.capacity,
         )
         env = spec.environment(env, user, hostname)
+        tty = bool(container.spec.get("tty"))
+        if tty:
+            env = {"TERM": "xterm", **env}
         argv = spec.command(container.spec, image, env)
         programs = [word for word in (argv[0], *image.entrypoint[:1]) if word.startswith("/")]
         rights = spec.rights(container.spec, user)
@@ -463,6 +466,7 @@ class Worker:
             ),
             "tmpfs": [],
             "stdin": bool(container.spec.get("stdin")),
+            "tty": tty,
             "log": str(folder / f"{container.attempt + 1}.log"),
             "cwd": cwd,
             "env": env,

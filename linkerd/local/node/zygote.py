@@ -9,10 +9,12 @@ requests                                            answers and events
     hold      pod, data (+ netns fd)                    –
     release   pod                                       –
     start     id, pod, … (see `sandbox`)                started | failed, later exited
-    exec      id, container, argv, … (+ 3 fds)          started | failed, later exited
+    exec      id, container, argv, … (+ 3 fds, or with  started | failed, later exited
+              tty 1 socket: it is sent the terminal)
     signal    id, signal                                –
     forget    id                                        –
     stdin     id                                        stdin (+ fd when there is one)
+    watch     id (+ fd)                                 –; a terminal's output is copied to fd
 
 It is single-threaded, imports little and decides nothing. It outlives the node: what happens while
 no node is connected is kept and listed. Its end ends every container.
@@ -48,6 +50,10 @@ PACKET_BYTES_MAX = 1 << 20
 EVENTS_QUEUED_MAX = 4096
 _READ_BYTES = 65536
 _FDS_MAX = 4096
+#: What a terminal showed before anybody watched is kept to this size, for the first who does.
+_SHOWN_BYTES_MAX = 4096
+#: How many may watch one terminal.
+_WATCHERS_MAX = 16
 _ALL_NAMESPACES = (
     linux.CLONE_NEWNS
     | linux.CLONE_NEWUTS
@@ -74,6 +80,28 @@ class _Process:
         self.stdin = -1
         self.log: LogFile | None = None
         self.streams = 0
+        self.terminal: socket.socket | None = None
+        self.shown = b""
+        self.watchers: list[int] = []
+
+    def show(self, data: bytes) -> None:
+        """Copies a terminal's output to those who watch it; no bytes mean its end.
+
+        A pipe that is full loses what does not fit: a watcher that stalls holds up nobody.
+        """
+        if not self.watchers:
+            self.shown = (self.shown + data)[-_SHOWN_BYTES_MAX:]
+        for fd in list(self.watchers):
+            broken = not data
+            try:
+                os.write(fd, data)
+            except BlockingIOError:
+                continue
+            except OSError:
+                broken = True
+            if broken:
+                self.watchers.remove(fd)
+                os.close(fd)
 
     def state(self) -> Message:
         return {
@@ -198,6 +226,8 @@ class Zygote:
                 if message.get("close") and process.stdin >= 0:
                     os.close(process.stdin)
                     process.stdin = -1
+            case "watch":
+                self._add_watcher(self._processes[message["id"]], fds[0])
             case other:
                 raise ValueError(f"unknown request {other}")
 
@@ -231,15 +261,14 @@ class Zygote:
                     item["source"] = os.path.join(item["source"], item["sub_path"])
                     os.makedirs(item["source"], exist_ok=True)
         process.log = LogFile(spec["log"])
+        if spec.get("tty"):
+            self._start_on_terminal(process, spec, netns)
+            return
         out, err = _pipe(), _pipe()
         stdin = _pipe() if spec["stdin"] else (os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1)
-        linux.unshare(linux.CLONE_NEWPID)
-        try:
-            child, failure = self._fork(
-                lambda _: self._become_container(spec, netns, (stdin[0], out[1], err[1]))
-            )
-        finally:
-            linux.setns(self._own_pid_ns, linux.CLONE_NEWPID)
+        child, failure = self._fork_first(
+            lambda _: self._become_container(spec, netns, (stdin[0], out[1], err[1]))
+        )
         for fd in (stdin[0], out[1], err[1]):
             os.close(fd)
         process.stdin = stdin[1]
@@ -248,7 +277,25 @@ class Zygote:
             self._watch_stream(process, fd, name)
         self._register(process, child, failure)
 
-    def _become_container(self, spec: Message, netns: int, stdio: tuple[int, int, int]) -> None:
+    def _start_on_terminal(self, process: _Process, spec: Message, netns: int) -> None:
+        """Starts a container whose stdio is a terminal of its own /dev/pts."""
+        process.terminal, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        child, failure = self._fork_first(
+            lambda _: self._become_container(spec, netns, (inner.fileno(),))
+        )
+        inner.close()
+        process.streams = 1
+        self._register(process, child, failure)
+
+    def _fork_first(self, become: Callable[[int], None]) -> tuple[int, int]:
+        """Forks into a new PID namespace."""
+        linux.unshare(linux.CLONE_NEWPID)
+        try:
+            return self._fork(become)
+        finally:
+            linux.setns(self._own_pid_ns, linux.CLONE_NEWPID)
+
+    def _become_container(self, spec: Message, netns: int, stdio: tuple[int, ...]) -> None:
         os.setsid()
         if netns >= 0:
             linux.setns(netns, linux.CLONE_NEWNET)
@@ -263,9 +310,7 @@ class Zygote:
             return
         process = _Process(spec["id"], target.pod, {"exec": True})
         pidfd = os.pidfd_open(target.pid)
-        child, failure = self._fork(
-            lambda report: _join(spec, pidfd, report, (fds[0], fds[1], fds[2]))
-        )
+        child, failure = self._fork(lambda report: _join(spec, pidfd, report, tuple(fds)))
         os.close(pidfd)
         self._register(process, child, failure)
 
@@ -298,6 +343,8 @@ class Zygote:
         self._unwatch(failure)
         os.close(failure)
         process.launching = False
+        if process.terminal is not None:
+            self._take_terminal(process, process.terminal)
         if text:
             process.error = text
             self._send({"event": "failed", "id": process.id, "error": text})
@@ -313,13 +360,18 @@ class Zygote:
         self._finish(process)
 
     def _watch_stream(self, process: _Process, fd: int, name: str) -> None:
-        splitter = LineSplitter(name)
+        splitter = LineSplitter("stdout" if name == "tty" else name)
 
         def ready() -> None:
-            data = os.read(fd, _READ_BYTES)
+            try:
+                data = os.read(fd, _READ_BYTES)
+            except OSError:  # how a terminal tells its end
+                data = b""
             assert process.log is not None
             if data:
                 process.log.write(splitter.feed(data, time.time_ns()))
+                if name == "tty":
+                    process.show(data)
                 return
             process.log.write(splitter.end(time.time_ns()))
             self._unwatch(fd)
@@ -327,8 +379,35 @@ class Zygote:
             process.streams -= 1
             if process.streams == 0:
                 process.log.close()
+            process.show(b"")
 
         self._watch(fd, ready)
+
+    def _take_terminal(self, process: _Process, connection: socket.socket) -> None:
+        """Receives the terminal that the container made before exec, if it came so far."""
+        process.terminal = None
+        connection.setblocking(False)
+        fds: list[int] = []
+        with contextlib.suppress(OSError):
+            _, fds = receive(connection)
+        connection.close()
+        if fds:
+            process.stdin = os.dup(fds[0])
+            os.set_blocking(fds[0], False)
+            self._watch_stream(process, fds[0], "tty")
+        elif process.log is not None:
+            process.streams = 0
+            process.log.close()
+
+    def _add_watcher(self, process: _Process, fd: int) -> None:
+        if process.streams == 0 or len(process.watchers) >= _WATCHERS_MAX:
+            return
+        own = os.dup(fd)
+        os.set_blocking(own, False)
+        process.watchers.append(own)
+        shown, process.shown = process.shown, b""
+        if shown:
+            process.show(shown)
 
     def _reap(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -464,7 +543,7 @@ def _pipe() -> tuple[int, int]:
     return os.pipe2(os.O_CLOEXEC)
 
 
-def _join(spec: Message, pidfd: int, report: int, stdio: tuple[int, int, int]) -> None:
+def _join(spec: Message, pidfd: int, report: int, stdio: tuple[int, ...]) -> None:
     """Runs a command in a container: joins it, forks into its PID namespace, passes on the end."""
     linux.setns(pidfd, _ALL_NAMESPACES)
     inner = os.fork()
@@ -478,8 +557,10 @@ def _join(spec: Message, pidfd: int, report: int, stdio: tuple[int, int, int]) -
     _exec(spec, stdio)
 
 
-def _exec(spec: Message, stdio: tuple[int, int, int]) -> None:
+def _exec(spec: Message, stdio: tuple[int, ...]) -> None:
     """Installs stdio, drops rights and executes; only returns by raising."""
+    if spec.get("tty"):
+        stdio = _terminal(stdio[0])
     for number, fd in enumerate([fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in stdio]):
         os.dup2(fd, number)
         with contextlib.suppress(OSError):
@@ -496,6 +577,15 @@ def _exec(spec: Message, stdio: tuple[int, int, int]) -> None:
         os.execvpe(argv[0], argv, env)
     except OSError as error:
         raise OSError(f"exec {argv[0]}: {error.strerror}") from None
+
+
+def _terminal(connection: int) -> tuple[int, ...]:
+    """Opens a terminal of the container's /dev/pts and sends its other side away."""
+    master, slave = os.openpty()
+    with socket.socket(fileno=connection) as there:
+        there.sendmsg([b"t"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [master]))])
+    os.close(master)
+    return slave, slave, slave
 
 
 def main(argv: list[str]) -> int:

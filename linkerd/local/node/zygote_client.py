@@ -92,9 +92,10 @@ class ZygoteClient:
         return await self._launch(spec["id"], {"op": "start", **spec}, [])
 
     async def execute(
-        self, container: str, spec: Message, fds: tuple[int, int, int]
+        self, container: str, spec: Message, fds: tuple[int, ...]
     ) -> tuple[str, asyncio.Future[int]]:
-        """Starts a command in a container with the given stdio.
+        """Starts a command in a container with the given stdio; with `tty` in `spec` it is given a
+        terminal, whose descriptor is sent to the one socket in `fds` before this returns.
 
         Returns:
             Its id, for `signal`, and a future of its exit code.
@@ -133,6 +134,10 @@ class ZygoteClient:
             self._stdins[id] = asyncio.get_running_loop().create_future()
             self._send({"op": "stdin", "id": id, "close": close})
         return await self._stdins[id]
+
+    def watch(self, id: str, fd: int) -> None:
+        """Copies what a container's terminal shows to a pipe from now on, until it ends."""
+        self._send({"op": "watch", "id": id}, [os.dup(fd)])
 
     async def _launch(self, id: str, message: Message, fds: list[int]) -> Message:
         size = len(msgspec.json.encode(message))
