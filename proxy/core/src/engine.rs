@@ -583,13 +583,20 @@ impl Engine {
         if !conn.is_open() {
             return;
         }
-        if conn.stashed() > 0 {
+        loop {
+            let Some(conn) = self.conns.get_mut(key) else {
+                return;
+            };
             if conn.parked {
-                conn.stash.extend_from_slice(input);
+                self.keep(key, input);
                 return;
             }
+            let held = conn.stashed();
+            if held == 0 {
+                break;
+            }
             // Complete the unit with as little copying as possible, then go on in place.
-            let missing = conn.need.checked_sub(conn.stashed()).filter(|n| *n > 0);
+            let missing = conn.need.checked_sub(held).filter(|count| *count > 0);
             let take = missing.unwrap_or(input.len()).min(input.len());
             conn.stash.extend_from_slice(&input[..take]);
             input = &input[take..];
@@ -597,15 +604,14 @@ impl Engine {
                 return;
             }
             self.receive_stash(key);
+            if input.is_empty() {
+                return;
+            }
         }
         if input.is_empty() {
             return;
         }
-        let waits = self
-            .conns
-            .get(key)
-            .is_some_and(|conn| conn.stashed() > 0 || conn.parked);
-        let used = if waits { 0 } else { self.run(key, input) };
+        let used = self.run(key, input);
         self.keep(key, &input[used..]);
     }
 

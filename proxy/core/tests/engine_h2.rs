@@ -6,7 +6,7 @@ mod engine_support;
 use std::time::Duration;
 
 use engine_support::frames::{self, data, frame, get, headers, hello, post, reset, window};
-use engine_support::Rig;
+use engine_support::{exchange, Rig};
 use linkerd_proxy_core::engine::{code, Failure, Io, Protocol};
 
 fn rig() -> Rig {
@@ -122,16 +122,6 @@ fn two_hops_are_transparent() {
             assert_eq!(None, outbound.finished[0].failure);
             assert_eq!(0, outbound.engine.streams() + inbound.engine.streams());
         }
-    }
-}
-
-/// Carries bytes between the two until there are none.
-fn exchange(outbound: &mut Rig, inbound: &mut Rig) {
-    while !outbound.to_server.is_empty() || !inbound.to_client.is_empty() {
-        let bytes = std::mem::take(&mut outbound.to_server);
-        inbound.client(&bytes);
-        let bytes = std::mem::take(&mut inbound.to_client);
-        outbound.server(&bytes);
     }
 }
 

@@ -189,3 +189,65 @@ fn fields<'a>(text: &mut String, fields: impl Iterator<Item = (&'a [u8], &'a [u8
 pub fn utf8(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
+
+/// Carries bytes between two hops until there are none.
+pub fn exchange(outbound: &mut Rig, inbound: &mut Rig) {
+    while !outbound.to_server.is_empty() || !inbound.to_client.is_empty() {
+        let bytes = std::mem::take(&mut outbound.to_server);
+        inbound.client(&bytes);
+        let bytes = std::mem::take(&mut inbound.to_client);
+        outbound.server(&bytes);
+    }
+}
+
+/// The messages in a stream of HTTP/1 that the engine wrote: head, body, trailers.
+pub fn messages(mut bytes: &[u8]) -> Vec<(String, Vec<u8>, String)> {
+    let mut found = Vec::new();
+    while !bytes.is_empty() {
+        let (message, size) = message(bytes);
+        found.push(message);
+        bytes = &bytes[size..];
+    }
+    found
+}
+
+/// Octets of the first message.
+pub fn first_message(bytes: &[u8]) -> usize {
+    message(bytes).1
+}
+
+fn end_of(bytes: &[u8], mark: &[u8]) -> usize {
+    let at = bytes.windows(mark.len()).position(|window| window == mark);
+    at.expect("the message is complete") + mark.len()
+}
+
+fn message(bytes: &[u8]) -> ((String, Vec<u8>, String), usize) {
+    let mut at = end_of(bytes, b"\r\n\r\n");
+    let head = utf8(&bytes[..at]).to_ascii_lowercase();
+    let (mut body, mut trailers) = (Vec::new(), String::new());
+    if head.contains("transfer-encoding: chunked") {
+        loop {
+            let line = at + end_of(&bytes[at..], b"\r\n");
+            let digits = utf8(&bytes[at..line]);
+            let digits = digits.split([';', '\r']).next().unwrap();
+            let size = usize::from_str_radix(digits, 16).unwrap();
+            if size == 0 {
+                let end = if bytes[line..].starts_with(b"\r\n") {
+                    line + 2
+                } else {
+                    line + end_of(&bytes[line..], b"\r\n\r\n")
+                };
+                trailers = utf8(&bytes[line..end]);
+                at = end;
+                break;
+            }
+            body.extend(&bytes[line..line + size]);
+            at = line + size + 2;
+        }
+    } else if let Some(length) = head.split("content-length: ").nth(1) {
+        let length: usize = length.split('\r').next().unwrap().parse().unwrap();
+        body.extend(&bytes[at..at + length]);
+        at += length;
+    }
+    ((head, body, trailers), at)
+}
