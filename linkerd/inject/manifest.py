@@ -56,7 +56,8 @@ def parse(text: str) -> Any:
 def render(value: Any) -> str:
     """Returns one YAML document with a final newline; map keys sorted, long lines kept whole.
 
-    Source: kubernetes-sigs/yaml Marshal (sorted keys, two spaces, literal blocks).
+    Source: kubernetes-sigs/yaml Marshal (sorted keys, two spaces, literal blocks, double quotes
+    around strings that look like another type).
     """
     text: str = yaml.dump(
         value,
@@ -112,8 +113,15 @@ def _construct_float(_loader: Any, node: yaml.ScalarNode) -> float | int:
 
 
 def _represent_str(dumper: Any, value: str) -> Any:
-    style = "|" if "\n" in value else None
+    style = "|" if "\n" in value else '"' if _looks_typed(value) else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+def _looks_typed(text: str) -> bool:
+    """Whether a plain scalar would be read as something else than a string."""
+    resolvers = _Dumper.yaml_implicit_resolvers
+    candidates = (*resolvers.get(text[:1], ()), *resolvers.get(None, ()))
+    return any(pattern.match(text) for _, pattern in candidates)
 
 
 def _one_line(error: yaml.YAMLError) -> str:

@@ -7,11 +7,19 @@ Example:
 from __future__ import annotations
 
 import argparse
+import sys
+from typing import TYPE_CHECKING
 
 from linkerd.cli import _args
-from linkerd.errors import KubeError, UsageError
+from linkerd.errors import CheckFailed, LinkerdError, UsageError
+
+if TYPE_CHECKING:
+    from linkerd.kube.client import KubeClient
 
 SUMMARY = "Output Kubernetes resources to install linkerd-viz extension"
+
+_COMPONENTS = ("destination", "identity", "proxy-injector")
+_RETRY_S = 0.5
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -51,19 +59,41 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _require_control_plane(args: argparse.Namespace) -> None:
-    """Raises UsageError unless the control plane is installed.
+    """Raises UsageError unless the control plane runs within `--wait`.
 
-    Unlike the original this does not wait for its pods: the manifests do not depend on them.
+    The extension's pods are made at once when its manifests are applied: without a running
+    injector they would get no proxy.
     """
-    from linkerd.check.cluster import Mesh
     from linkerd.cli import _connect
 
     try:
-        _connect.run(
-            _connect.config(args), lambda kube: Mesh(kube, args.linkerd_namespace).config()
-        )
-    except KubeError as error:
+        _connect.run(_connect.config(args), lambda kube: _wait(kube, args))
+    except LinkerdError as error:
         raise UsageError(
-            f"Cannot connect to Kubernetes: {error.message}",
-            hint="use --ignore-cluster to print the manifests without asking a cluster",
+            f"Cannot find Linkerd: {error.message}",
+            hint="use --skip-checks to print the manifests all the same, --ignore-cluster without "
+            "a cluster",
         ) from None
+
+
+async def _wait(kube: KubeClient, args: argparse.Namespace) -> None:
+    import asyncio
+
+    from linkerd.check import cluster
+
+    mesh = cluster.Mesh(kube, args.linkerd_namespace)
+    await mesh.config()
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + args.wait
+    told = False
+    while True:
+        try:
+            cluster.require_components(await mesh.control_plane_pods(), _COMPONENTS)
+            return
+        except CheckFailed:
+            if loop.time() >= deadline:
+                raise
+        if not told:
+            print("Waiting for control plane to become available", file=sys.stderr)
+            told = True
+        await asyncio.sleep(_RETRY_S)

@@ -1,0 +1,73 @@
+"""A blog in German, of release 2.10; its listings were lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.walkthroughs.steps import Step, Walk
+from tests.walkthroughs.terminal import Terminal
+
+pytestmark = pytest.mark.timeout(600)
+
+STATUS = "Status check results are √"
+INJECTED = """\
+deployment "emoji" injected
+deployment "vote-bot" injected
+deployment "voting" injected
+deployment "web" injected
+"""
+
+WALK = Walk(
+    "Linkerd, ein Service Mesh (2.10)",
+    "German. The document's listings did not survive: the commands are those of its release that "
+    "the text describes, the lines those that the text quotes.",
+    [
+        Step("kind create cluster", replaced="`linkerd local start` makes the cluster"),
+        Step(
+            "curl -fsL https://run.linkerd.io/install | sh",
+            replaced="the command is installed already",
+        ),
+        Step("linkerd check --pre", STATUS),
+        Step("linkerd install | kubectl apply -f -"),
+        Step("linkerd check", STATUS),
+        Step("linkerd viz install | kubectl apply -f -"),
+        Step("linkerd check", STATUS),
+        Step(
+            "linkerd viz dashboard &",
+            background=True,
+            then=["curl -fs http://localhost:50750"],
+        ),
+        Step(
+            "curl -fsL https://run.linkerd.io/emojivoto.yml | kubectl apply -f -",
+            replaced="the manifests come from `demo/emojivoto/emojivoto.yml`",
+        ),
+        Step("kubectl -n emojivoto rollout status deploy", added="a reader waits"),
+        Step(
+            "kubectl -n emojivoto port-forward svc/web-svc 8080:80",
+            background=True,
+            then=["curl -fs http://localhost:8080"],
+        ),
+        Step(
+            "kubectl get -n emojivoto deploy -o yaml | linkerd inject - | kubectl apply -f -",
+            INJECTED,
+        ),
+        Step("kubectl -n emojivoto rollout status deploy", added="a reader waits"),
+        Step(
+            "kubectl -n emojivoto get pod -l app=web-svc -o yaml",
+            "linkerd.io/inject: enabled",
+            reruns=True,
+        ),
+        Step("linkerd -n emojivoto check --proxy", STATUS),
+        Step(
+            "linkerd -n emojivoto viz stat deploy",
+            "NAME MESHED SUCCESS RPS LATENCY_P50 LATENCY_P95 LATENCY_P99 TCP_CONN",
+            reruns=True,
+        ),
+        Step("linkerd -n emojivoto viz top deploy", missing="being written"),
+        Step("linkerd -n emojivoto viz tap deploy/web", missing="being written"),
+    ],
+)
+
+
+def test_the_document_runs_as_printed(terminal: Terminal) -> None:
+    terminal.walk(WALK)
