@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from linkerd.errors import LinkerdError
 from linkerd.index.cluster import Cluster, EndpointsKey, ProfileKey
+from linkerd.index.fleet import Fleet
 from linkerd.index.inbound import Inbound
 from linkerd.index.outbound import OutboundIndex, TargetKey
 from linkerd.index.store import Store
@@ -41,23 +42,22 @@ class _State(Collector):
 
 def destination(
     registry: CollectorRegistry,
-    cluster: Cluster,
+    fleet: Fleet,
     endpoints: Board[EndpointsKey, EndpointSet],
     profiles: Board[ProfileKey, Profile | LinkerdError],
 ) -> None:
     """Registers the destination service's: subscribers, updates and sizes of caches."""
 
     def families() -> Iterator[Metric]:
-        yield from _endpoints(cluster, endpoints)
-        yield from _profiles(cluster, profiles)
-        for kind, store in _destination_stores(cluster).items():
-            yield _gauge(
-                f"{kind}_cache_size",
-                "Objects that are known.",
-                ("cluster",),
-                {(_CLUSTER,): len(store)},
-            )
-        yield GaugeMetricFamily("cluster_store_size", "Clusters that are followed.", 0)
+        yield from _endpoints(fleet.local, endpoints)
+        yield from _profiles(fleet.local, profiles)
+        clusters = {_CLUSTER: fleet.local, **fleet.remotes}
+        for kind in _destination_stores(fleet.local):
+            sizes = {(name,): len(_destination_stores(c)[kind]) for name, c in clusters.items()}
+            yield _gauge(f"{kind}_cache_size", "Objects that are known.", ("cluster",), sizes)
+        yield GaugeMetricFamily(
+            "cluster_store_size", "Clusters that are followed.", len(fleet.remotes)
+        )
 
     registry.register(_State(families))
 

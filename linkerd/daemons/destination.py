@@ -1,7 +1,8 @@
 """The destination service: where a name leads, and what to know about it.
 
-    watches ──► index.Cluster ──► boards ──► Get, GetProfile on :8086
-                             └──► EndpointSlices of external workloads, by the lease's holder
+    watches ──► index.Fleet ──► boards ──► Get, GetProfile on :8086
+                        └──► EndpointSlices of external workloads, by the lease's holder
+    Secrets ──► watches of linked clusters
 
 Source: linkerd2 controller/cmd/destination/main.go (flags, start-up, ports).
 """
@@ -15,6 +16,7 @@ from typing import Any
 
 from linkerd import log, metrics, runtime
 from linkerd.daemons import _state_metrics
+from linkerd.daemons._clusters import ClusterStore
 from linkerd.daemons._external_endpoints import LEASE, ExternalEndpoints
 from linkerd.daemons._external_endpoints import Metrics as ExternalMetrics
 from linkerd.daemons._leadership import Leadership
@@ -22,6 +24,7 @@ from linkerd.daemons.feeding import follow
 from linkerd.errors import LinkerdError, SettingsError, WireError
 from linkerd.gen import destination_pb2 as pb
 from linkerd.index.cluster import Cluster, EndpointsKey, ProfileKey
+from linkerd.index.fleet import Fleet
 from linkerd.index.workloads import MeshSettings
 from linkerd.kube import config as kubeconfig
 from linkerd.kube import resources
@@ -87,13 +90,13 @@ class Settings:
 class Destination:
     """Answers the two methods from one index."""
 
-    def __init__(self, cluster: Cluster, mesh: names.Mesh, http2: bytes, ready: Readiness) -> None:
+    def __init__(self, fleet: Fleet, mesh: names.Mesh, http2: bytes, ready: Readiness) -> None:
         params = translate.Params(http2)
-        self._cluster = cluster
+        self._fleet = fleet
         self._mesh = mesh
         self._ready = ready
         self.endpoints: Board[EndpointsKey, EndpointSet] = Board(
-            cluster.endpoints,
+            fleet.endpoints,
             lambda seen, now: translate.updates(seen, now, params),
             heartbeat=lambda _: [translate.NOTHING_NEW],
         )
@@ -121,7 +124,7 @@ class Destination:
         service = None if target.ip else names.service_name(target.host, self._mesh.cluster_domain)
         if service is None:
             raise WireError(f"{request.path!r} is no service of this cluster")
-        self._cluster.service(service)
+        self._fleet.check(service)
         caller = names.caller(request.context_token)
         async for message in self.endpoints.stream(EndpointsKey(service, target.port, caller.node)):
             yield message
@@ -147,7 +150,7 @@ class Destination:
 
     def _profile(self, key: ProfileKey) -> tuple[Profile | LinkerdError, set[Topic]]:
         try:
-            value, topics = self._cluster.profile(key)
+            value, topics = self._fleet.local.profile(key)
         except LinkerdError as error:
             return error, set(key_topics(key))
         return value, set(topics)
@@ -212,8 +215,9 @@ async def _serve(
     registry = metrics.registry()
     ready = Readiness(*(resource.plural for resource, _ in _WATCHED))
     cluster = Cluster(mesh)
-    destination = Destination(cluster, mesh.mesh, http2, ready)
-    _state_metrics.destination(registry, cluster, destination.endpoints, destination.profiles)
+    fleet = Fleet(cluster)
+    destination = Destination(fleet, mesh.mesh, http2, ready)
+    _state_metrics.destination(registry, fleet, destination.endpoints, destination.profiles)
     service = rpc.service(
         "io.linkerd.proxy.destination.Destination",
         {
@@ -254,6 +258,10 @@ async def _serve(
             )
             for resource, decode in _WATCHED
         ]
+        store = ClusterStore(
+            kube, mesh.mesh.control_plane_ns, fleet, mesh, _WATCHED, destination.changed
+        )
+        watches.append(tasks.create_task(store.run()))
         watches.append(tasks.create_task(leadership.run(external.check_all)))
         watches.append(tasks.create_task(_write_when_ready(external, ready)))
         _log.info("serving", grpc=f"{host}:{port}")

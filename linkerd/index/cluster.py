@@ -53,11 +53,15 @@ _ZONE = "topology.kubernetes.io/zone"
 
 @dataclass(frozen=True, slots=True)
 class EndpointsKey:
-    """Which endpoints are asked for, by which class of callers."""
+    """Which endpoints are asked for, by which class of callers.
+
+    Unless `filtered`, the service's traffic policy and topology hints do not count.
+    """
 
     service: ServiceName
     port: int
     node: str = ""
+    filtered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +186,7 @@ class Cluster:
                         found.setdefault(endpoint.address, (endpoint, entry))
         if self._settings.ipv6:
             found = one_family(found)
-        if not name.instance:
+        if key.filtered and not name.instance:
             found = filtered(found, service, key.node, zone)
         chosen = {address: endpoint for address, (endpoint, _) in sorted(found.items())}
         if self._settings.zone_weights and zone:

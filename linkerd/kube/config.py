@@ -22,6 +22,10 @@ from linkerd.errors import SettingsError
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod finds its token, CA and namespace."""
 
+_OUTWARD = frozenset(
+    ("certificate-authority", "client-certificate", "client-key", "tokenFile", "exec")
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ExecPlugin:
@@ -184,6 +188,37 @@ def parse(
         namespace=str(chosen.get("namespace") or "default"),
         context=name,
     )
+
+
+def from_text(text: str, what: str) -> KubeConfig:
+    """Returns how to reach the cluster of a kubeconfig that somebody else wrote.
+
+    Nothing of this machine may be read or run for it, so it must hold its credentials itself.
+
+    Args:
+        text: The kubeconfig.
+        what: Its name, for errors.
+
+    Raises:
+        SettingsError: it is none, or refers to files or commands.
+    """
+    import yaml
+
+    try:
+        document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{what} is no YAML: {error}") from None
+    if not isinstance(document, dict):
+        raise SettingsError(f"{what} is no mapping")
+    try:
+        for section, inner in (("clusters", "cluster"), ("users", "user")):
+            for entry in document.get(section) or ():
+                wrong = _OUTWARD & set(entry.get(inner) or ())
+                if wrong:
+                    raise SettingsError(f"{what} refers to files or commands: {min(wrong)}")
+        return parse([(Path(what), document)])
+    except (AttributeError, TypeError) as error:
+        raise SettingsError(f"{what} is no kubeconfig: {error}") from None
 
 
 def _documents(files: Sequence[Path], *, must_exist: bool) -> list[tuple[Path, Mapping[str, Any]]]:

@@ -7,6 +7,7 @@ objects only, nothing runs in them.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import os
 import signal
@@ -43,6 +44,7 @@ from linkerd.kube.resources import (
     NAMESPACES,
     PODS,
     POLICY_HTTP_ROUTES,
+    SECRETS,
     SERVERS,
     SERVICE_ACCOUNTS,
     SERVICES,
@@ -373,6 +375,56 @@ async def test_external_workloads_become_endpoints(bed: Bed) -> None:
         await kube.delete(EXTERNAL_WORKLOADS, "vm-1", NS)
         assert [("192.0.2.7", 8080)] == addresses((await read(call)).remove.addrs)
         await eventually(lambda: no_slices(kube))
+
+
+async def test_a_linked_cluster_is_followed(bed: Bed) -> None:
+    """The cluster is linked to itself, under another name and with other domains."""
+    kube = await prepare(bed)
+    async with kube, grpc.aio.insecure_channel(f"127.0.0.1:{bed.ports['dst']}") as channel:
+        labels = {
+            "multicluster.linkerd.io/remote-discovery": "east",
+            "multicluster.linkerd.io/remote-service": "web-svc",
+        }
+        mirror = {
+            "metadata": {"name": "web-svc-east", "namespace": NS, "labels": labels},
+            "spec": {"clusterIP": "10.96.7.9", "ports": [{"name": "http", "port": 80}]},
+        }
+        await kube.create(SERVICES, mirror)
+        stub = destination_pb2_grpc.DestinationStub(channel)
+        target = dst.GetDestination(path="web-svc-east.emojivoto.svc.cluster.local:80")
+        kubeconfig = (bed.state / "cluster" / "kubeconfig").read_bytes()
+        secret = {
+            "metadata": {
+                "name": "cluster-credentials-east",
+                "namespace": "linkerd",
+                "labels": {"multicluster.linkerd.io/cluster-name": "east"},
+                "annotations": {
+                    "multicluster.linkerd.io/trust-domain": "east.trust",
+                    "multicluster.linkerd.io/cluster-domain": "east.local",
+                },
+            },
+            "type": "mirror.linkerd.io/remote-kubeconfig",
+            "data": {"kubeconfig": base64.b64encode(kubeconfig).decode()},
+        }
+        await kube.create(SECRETS, secret)
+
+        async def first() -> tuple[Any, Any]:
+            call = stub.Get(target)
+            try:
+                return call, await read(call)
+            except grpc.aio.AioRpcError as error:
+                raise AssertionError(error.details()) from error
+
+        call, update = await eventually(first)
+        (endpoint,) = update.add.addrs
+        assert ("east", "web-svc", "web.emojivoto.serviceaccount.identity.linkerd.east.trust") == (
+            endpoint.metric_labels["target_cluster"],
+            endpoint.metric_labels["target_service"],
+            endpoint.tls_identity.dns_like_identity.name,
+        )
+        assert "cluster_store_size 1.0" in await scrape(bed.ports["dst-admin"])
+        await kube.delete(SECRETS, "cluster-credentials-east", "linkerd")
+        assert [("10.244.0.5", 8080)] == addresses((await read(call)).remove.addrs)
 
 
 async def no_slices(kube: KubeClient) -> None:
