@@ -34,6 +34,9 @@ DNS_SERVICE_IP = "10.96.0.10"
 #: The networks of pods and of services.
 POD_CIDR = "10.244.0.0/16"
 SERVICE_CIDR = "10.96.0.0/12"
+#: What pods reach the host's loopback by, and its name; an address that no network has (RFC 5737).
+HOST_IP = "192.0.2.1"
+HOST_NAME = "host.linkerd.internal"
 #: The cluster's DNS domain and the name of its only node.
 CLUSTER_DOMAIN = "cluster.local"
 NODE_NAME = "local"

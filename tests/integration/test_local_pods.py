@@ -21,12 +21,12 @@ from typing import Any
 import pytest
 
 from linkerd.errors import LocalError
-from linkerd.kube.client import KubeClient
+from linkerd.kube.client import MERGE, KubeClient
 from linkerd.kube.config import load
 from linkerd.kube.resources import CONFIG_MAPS, DEPLOYMENTS, EVENTS, JOBS, PODS, SERVICES
 from linkerd.kube.streams import execute, logs, port_forward
 from linkerd.local import supervisor
-from linkerd.local.paths import Paths
+from linkerd.local.paths import HOST_NAME, Paths
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="the cluster makes namespaces as root"),
@@ -336,6 +336,55 @@ async def test_exec_passes_stdin_output_and_the_exit_code(kube: KubeClient) -> N
     assert (5, b"x" * 200_000, b"wrong\n") == (found.exit_code, found.stdout, found.stderr)
 
 
+async def test_a_node_port_is_reached_from_the_host(kube: KubeClient) -> None:
+    await a_web_service(kube, "outer")
+    patch = {"spec": {"type": "NodePort", "ports": [{"port": 80, "targetPort": 80}]}}
+    service = await kube.patch(SERVICES, "outer", patch, "default", type=MERGE)
+    port = service["spec"]["ports"][0]["nodePort"]
+
+    async def answers() -> bool:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            return False
+        writer.write(b"GET / HTTP/1.0\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return b"Directory listing" in answer
+
+    await eventually(answers)
+    await kube.delete(SERVICES, "outer", "default")
+
+    async def closed() -> bool:
+        return not await answers()
+
+    await eventually(closed)
+
+
+async def test_pods_reach_the_host_and_what_it_reaches_by_tcp(kube: KubeClient) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        peer = writer.get_extra_info("peername")[0]
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\nseen from " + peer.encode())
+        writer.close()
+        await writer.wait_closed()
+
+    await kube.create(PODS, a_pod("leaves", "/bin/sleep", "1000"), "default")
+    await until(kube, "leaves", ready)
+    own = await asyncio.create_subprocess_exec("hostname", "-I", stdout=asyncio.subprocess.PIPE)
+    words = (await own.communicate())[0].decode().split()
+    targets = [("127.0.0.1", HOST_NAME), *((ip, ip) for ip in words[:1] if ":" not in ip)]
+    for listening, target in targets:
+        async with await asyncio.start_server(answer, listening, 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            command = ["curl", "-s", "-m", "5", f"http://{target}:{port}/"]
+            found = await execute(kube, "leaves", "default", command)
+            assert f"seen from {listening}".encode() == found.stdout
+        refused = await execute(kube, "leaves", "default", command)
+        assert (b"", True) == (refused.stdout, refused.exit_code in (7, 52, 56))
+
+
 async def test_a_terminal_has_a_name_a_size_and_signals(cluster: Paths, kube: KubeClient) -> None:
     pod = a_pod("terminal", "/bin/sh", container={"stdin": True, "tty": True})
     await kube.create(PODS, pod, "default")
@@ -358,11 +407,16 @@ def _type(cluster: Paths, verb: list[str]) -> bytes:
         for typed, answer in (
             (b"tty; stty size; echo a$((1 + 1))\n", b"a2\r\n"),
             (b"sleep 100; echo after $?\n", b"after $?\r\n"),
-            (b"\x03", b"# "),
-            (b"echo after $?\n", b"after 130"),
         ):
             os.write(fd, typed)
             shown = _until(fd, shown, answer)
+        for _ in range(50):  # one that comes before the command has begun is lost
+            os.write(fd, b"\x03")
+            if select.select([fd], [], [], 0.3)[0] and b"# " in (new := os.read(fd, 65536)):
+                shown += new
+                break
+        os.write(fd, b"echo after $?\n")
+        shown = _until(fd, shown, b"after 130")
         termios.tcsetwinsize(fd, (44, 120))
         for _ in range(50):
             os.write(fd, b"stty size; echo c$((1 + 1))\n")

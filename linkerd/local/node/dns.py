@@ -55,7 +55,9 @@ class Zone:
 
     def owns(self, name: str) -> bool:
         """Returns whether the cluster, and no other server, answers for a name."""
-        return name == self.domain or name.endswith(f".{self.domain}") or name in self.pointers
+        if name == self.domain or name.endswith(f".{self.domain}"):
+            return True
+        return name in self.pointers or name in self.addresses
 
     def exists(self, name: str) -> bool:
         """Returns whether there is a record of any type at or below a name."""

@@ -20,7 +20,7 @@ from linkerd.errors import Conflict, KubeError, NotFound
 from linkerd.kube.client import MERGE, KubeClient
 from linkerd.kube.resources import LEASES, NODES, PODS, SERVICES
 from linkerd.kube.watch import Deleted, Reset
-from linkerd.local.node import dns, host, services, volumes
+from linkerd.local.node import border, dns, host, services, volumes
 from linkerd.local.node.addresses import Addresses
 from linkerd.local.node.cluster import WATCHED, Cluster
 from linkerd.local.node.events import Recorder
@@ -31,7 +31,15 @@ from linkerd.local.node.resolver import Resolver
 from linkerd.local.node.server import Server
 from linkerd.local.node.worker import Worker
 from linkerd.local.node.zygote_client import Listing, ZygoteClient
-from linkerd.local.paths import CLUSTER_DOMAIN, DNS_SERVICE_IP, NODE_IP, NODE_NAME, Paths
+from linkerd.local.paths import (
+    CLUSTER_DOMAIN,
+    DNS_SERVICE_IP,
+    HOST_IP,
+    HOST_NAME,
+    NODE_IP,
+    NODE_NAME,
+    Paths,
+)
 
 _LEASE_S = 40
 _RENEW_S = 10
@@ -62,7 +70,8 @@ class Kubelet:
         self.zygote = ZygoteClient(
             str(paths.state / "node" / "zygote.sock"), self._listed, self._exited
         )
-        self._nat = Nat()
+        self._border = None if host_namespace is None else border.Border(host_namespace)
+        self._nat = Nat(None if self._border is None else (NODE_IP, border.EGRESS_PORT))
         self._resolver = Resolver(self._zone, host_namespace)
         self._zone_cache: dns.Zone | None = None
         self._nat_due = False
@@ -84,6 +93,7 @@ class Kubelet:
                 group.create_task(runtime.forever("node object", self._node_object)),
                 group.create_task(runtime.forever("dns service", self._dns_service)),
                 group.create_task(server.serve()),
+                group.create_task(runtime.forever("border", self._serve_border)),
             ]
             await stop.wait()
             for task in [*tasks, *self._tasks]:
@@ -238,17 +248,28 @@ class Kubelet:
             self._nat.apply(table)
         except OSError as error:
             _log.error("service rules refused", error=error)
+        if self._border is not None:
+            self._border.node_ports(
+                front.port for front in table if front.ip == NODE_IP and front.protocol == "TCP"
+            )
 
     def _zone(self) -> dns.Zone:
         if self._zone_cache is None:
             self._zone_cache = dns.build(
                 CLUSTER_DOMAIN, self.cluster.all("Service"), self.cluster.all("EndpointSlice")
             )
+            self._zone_cache.addresses[HOST_NAME] = [HOST_IP]
         return self._zone_cache
 
     async def _serve_dns(self) -> None:
         await self.cluster.known()
         await self._resolver.serve(DNS_SERVICE_IP)
+
+    async def _serve_border(self) -> None:
+        if self._border is None:
+            await asyncio.Event().wait()
+        else:
+            await self._border.serve()
 
     async def _dns_service(self) -> None:
         """Makes the Service object that the cluster's DNS is known by."""

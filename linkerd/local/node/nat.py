@@ -1,6 +1,7 @@
 """Service NAT in the node's network namespace: ClusterIP and NodePort to ready endpoints.
 
     prerouting, output   (address, protocol, port) in `services` → the service's chain
+    prerouting           other TCP that leaves the cluster → `border`
     a service's chain    random or hash(source) mod n → endpoint → dnat
     reject               (address, protocol, port) in `dead` → TCP reset, else port unreachable
     postrouting          (pod, pod) in `hairpin` → masquerade: a pod that reached itself
@@ -11,6 +12,7 @@ while no node process runs.
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import struct
 from collections.abc import Iterable, Mapping
@@ -19,6 +21,7 @@ from dataclasses import dataclass
 from linkerd.local.node import nftables
 from linkerd.local.node.netlink import NETLINK_NETFILTER, NetlinkSocket
 from linkerd.local.node.nftables import Batch, element
+from linkerd.local.paths import POD_CIDR, SERVICE_CIDR
 
 TABLE = "linkerd-local"
 PROTOCOLS = {"TCP": socket.IPPROTO_TCP, "UDP": socket.IPPROTO_UDP, "SCTP": socket.IPPROTO_SCTP}
@@ -59,10 +62,19 @@ class Backends:
 Table = Mapping[Frontend, Backends]
 
 
-def plan(batch: Batch, old: Table | None, new: Table) -> None:
-    """Adds to `batch` what turns `old` into `new`; `None` means that anything may be there."""
+def plan(
+    batch: Batch, old: Table | None, new: Table, egress: tuple[str, int] | None = None
+) -> None:
+    """Adds to `batch` what turns `old` into `new`; `None` means that anything may be there.
+
+    Args:
+        batch: Is added to.
+        old: What the kernel has.
+        new: What it shall have.
+        egress: Where TCP from pods to the outside goes, if anywhere.
+    """
     if old is None:
-        _scaffold(batch)
+        _scaffold(batch, egress)
         old = {}
     gone = old.keys() - new.keys()
     changed = sorted(key for key in new if old.get(key) != new[key])
@@ -89,7 +101,8 @@ def plan(batch: Batch, old: Table | None, new: Table) -> None:
 class Nat:
     """The rules in the kernel; must be made in the node's network namespace."""
 
-    def __init__(self) -> None:
+    def __init__(self, egress: tuple[str, int] | None = None) -> None:
+        self._egress = egress
         self._netlink = NetlinkSocket(NETLINK_NETFILTER)
         self._current: Table | None = None
         self._sequence = 1
@@ -101,7 +114,7 @@ class Nat:
             OSError: the kernel refused; the next call starts from nothing.
         """
         batch = Batch(TABLE, self._sequence)
-        plan(batch, self._current, table)
+        plan(batch, self._current, table, self._egress)
         if not len(batch):
             return
         data, acknowledged, self._sequence = batch.finish()
@@ -115,7 +128,7 @@ class Nat:
         self._netlink.close()
 
 
-def _scaffold(batch: Batch) -> None:
+def _scaffold(batch: Batch, egress: tuple[str, int] | None) -> None:
     batch.table()
     batch.delete_table()
     batch.table()
@@ -136,6 +149,18 @@ def _scaffold(batch: Batch) -> None:
         batch.rule(reject, *key, is_dead, nftables.port_unreachable())
         batch.base_chain(name, "nat", hook, -100)
         batch.rule(name, *key, nftables.lookup("services", _KEY_REGISTER, to=0))
+    if egress is not None:
+        batch.rule(
+            "prerouting",
+            nftables.l4_protocol(_R1),
+            nftables.equals(_R1, struct.pack("B", socket.IPPROTO_TCP)),
+            nftables.network_header(_R0, _DESTINATION_OFFSET, 4),
+            *_outside(POD_CIDR),
+            *_outside(SERVICE_CIDR),
+            nftables.immediate(_ADDRESS, socket.inet_aton(egress[0])),
+            nftables.immediate(_PORT, struct.pack(">H", egress[1])),
+            nftables.dnat(_ADDRESS, _PORT),
+        )
     batch.base_chain("postrouting", "nat", nftables.POSTROUTING, 100)
     batch.rule(
         "postrouting",
@@ -144,6 +169,13 @@ def _scaffold(batch: Batch) -> None:
         nftables.lookup("hairpin", _KEY_REGISTER),
         nftables.masquerade(),
     )
+
+
+def _outside(cidr: str) -> tuple[bytes, bytes]:
+    """Matches when the address in the first register is not of a network."""
+    network = ipaddress.IPv4Network(cidr)
+    mask = nftables.masked(_R0, _R2, network.netmask.packed)
+    return mask, nftables.differs(_R2, network.network_address.packed)
 
 
 def _fill_chain(batch: Batch, key: Frontend, backends: Backends, *, fresh: bool) -> None:

@@ -166,6 +166,28 @@ def equals(register: int, value: bytes) -> bytes:
     return _expression("cmp", u32be(1, register), u32be(2, 0), nested(3, attribute(1, value)))
 
 
+def differs(register: int, value: bytes) -> bytes:
+    """Matches when a register has other bytes."""
+    return _expression("cmp", u32be(1, register), u32be(2, 1), nested(3, attribute(1, value)))
+
+
+def masked(source: int, register: int, mask: bytes) -> bytes:
+    """Loads a register's bits under a mask into another."""
+    return _expression(
+        "bitwise",
+        u32be(1, source),
+        u32be(2, register),
+        u32be(3, len(mask)),
+        nested(4, attribute(1, mask)),
+        nested(5, attribute(1, bytes(len(mask)))),
+    )
+
+
+def immediate(register: int, value: bytes) -> bytes:
+    """Loads given bytes."""
+    return _expression("immediate", u32be(1, register), nested(2, attribute(1, value)))
+
+
 def random(register: int, modulus: int) -> bytes:
     """Loads a random number below `modulus`."""
     return _expression("numgen", u32be(1, register), u32be(2, modulus), u32be(3, 1))
