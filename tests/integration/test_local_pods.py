@@ -336,6 +336,47 @@ async def test_exec_passes_stdin_output_and_the_exit_code(kube: KubeClient) -> N
     assert (5, b"x" * 200_000, b"wrong\n") == (found.exit_code, found.stdout, found.stderr)
 
 
+@pytest.mark.parametrize("websockets", ["true", "false"], ids=["websocket", "spdy"])
+async def test_kubectl_of_any_age_enters_and_forwards(
+    cluster: Paths, kube: KubeClient, websockets: str
+) -> None:
+    name = f"aged-{websockets}"
+    probe = {"readinessProbe": {"httpGet": {"port": 80}}}
+    await kube.create(PODS, a_pod(name, image="web", container=probe), "default")
+    await until(kube, name, ready)
+    switches = ("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "KUBECTL_PORT_FORWARD_WEBSOCKETS")
+    environment = {**os.environ, **dict.fromkeys(switches, websockets)}
+    kubectl = ["kubectl", "--kubeconfig", str(cluster.kubeconfig)]
+    script = "wc -c; echo wrong >&2; exit 5"
+    entered = await asyncio.create_subprocess_exec(
+        *(*kubectl, "exec", "-i", name, "--", "/bin/sh", "-c", script),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment,
+    )
+    out, err = await entered.communicate(b"x" * 200_000)
+    assert (5, b"200000\n") == (entered.returncode, out)
+    assert b"wrong\n" in err
+    forward = await asyncio.create_subprocess_exec(
+        *(*kubectl, "port-forward", "--address", "127.0.0.2", name, ":80"),
+        stdout=asyncio.subprocess.PIPE,
+        env=environment,
+    )
+    try:
+        assert forward.stdout is not None
+        said = (await asyncio.wait_for(forward.stdout.readline(), 15.0)).decode()
+        address = said.split()[2]
+        assert address.startswith("127.0.0.2:"), said
+        url = f"http://{address}/"
+        for _ in range(3):
+            body = await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=10).read())
+            assert b"Directory listing" in body
+    finally:
+        forward.terminate()
+        await forward.communicate()
+
+
 async def test_a_node_port_is_reached_from_the_host(kube: KubeClient) -> None:
     await a_web_service(kube, "outer")
     patch = {"spec": {"type": "NodePort", "ports": [{"port": 80, "targetPort": 80}]}}
