@@ -1,11 +1,11 @@
 """A real Kubernetes on this machine: `python -m tests.kubernetes.bed up|down|…`.
 
-    up          start it and print how to use it
-    down        end it; nothing is left behind
-    kubeconfig  print the path of its kubeconfig
-    load FILE…  import OCI archives
-    inside …    run a command in the node's namespaces
-    build       build the Go programs and do nothing else
+up          start it and print how to use it
+down        end it; nothing is left behind
+kubeconfig  print the path of its kubeconfig
+load FILE…  import OCI archives
+inside …    run a command in the node's namespaces
+build       build the Go programs and do nothing else
 """
 
 from __future__ import annotations

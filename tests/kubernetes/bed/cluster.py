@@ -48,8 +48,12 @@ def missing() -> list[str]:
     return [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
 
 
-def up(paths: Paths) -> None:
+def up(paths: Paths, *, api_only: bool = False) -> None:
     """Starts the bed and returns when its node is ready and its DNS answers.
+
+    Args:
+        paths: Of the bed.
+        api_only: Start etcd and the API server, nothing that acts on objects.
 
     Raises:
         BedError: it runs already, a package is missing, or a component does not start.
@@ -66,7 +70,7 @@ def up(paths: Paths) -> None:
     paths.root.chmod(0o700)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         pki.prepare(paths, listener.getsockname()[1])
-        _spawn_janitor(paths, listener)
+        _spawn_janitor(paths, listener, ("api",) if api_only else ())
     deadline = time.monotonic() + _START_S
     while not (paths.root / READY).exists():
         failed = paths.root / FAILED
@@ -78,19 +82,19 @@ def up(paths: Paths) -> None:
         time.sleep(_PAUSE_S)
 
 
-def _spawn_janitor(paths: Paths, listener: socket.socket) -> None:
+def _spawn_janitor(paths: Paths, listener: socket.socket, words: tuple[str, ...]) -> None:
     ready_read, ready_write = os.pipe()
     janitor = os.fork()
     if janitor == 0:
         os.close(ready_read)
         os.setsid()
-        _janitor(paths, listener, ready_write)
+        _janitor(paths, listener, ready_write, words)
     os.close(ready_write)
     os.read(ready_read, 1)
     os.close(ready_read)
 
 
-def _janitor(paths: Paths, listener: socket.socket, ready: int) -> None:
+def _janitor(paths: Paths, listener: socket.socket, ready: int, words: tuple[str, ...]) -> None:
     """Runs until the bed ended; does not return."""
     try:
         null = os.open(os.devnull, os.O_RDWR)
@@ -100,7 +104,7 @@ def _janitor(paths: Paths, listener: socket.socket, ready: int) -> None:
         flags = ("--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")
         node = (sys.executable, "-m", "tests.kubernetes.bed.node")
         process = subprocess.Popen(
-            ["unshare", *flags, *node, paths.name, str(listener.fileno())],
+            ["unshare", *flags, *node, paths.name, str(listener.fileno()), *words],
             pass_fds=(listener.fileno(),),
             cwd=_ROOT,
             preexec_fn=_die_with_parent,

@@ -35,7 +35,10 @@ _MS_PRIVATE_REC = (1 << 18) | (1 << 14)
 
 
 def main(argv: list[str]) -> int:
-    """Runs the node of the bed `argv[0]`; `argv[1]` is the descriptor of the host's listener."""
+    """Runs the node of the bed `argv[0]`; `argv[1]` is the descriptor of the host's listener.
+
+    With `api` as third word only etcd and the API server run.
+    """
     # Orphans of containerd come to PID 1: a parent that only waits keeps them from piling up.
     child = os.fork()
     if child:
@@ -43,7 +46,8 @@ def main(argv: list[str]) -> int:
     paths = Paths(argv[0])
     try:
         _prepare(paths)
-        asyncio.run(_run(paths, socket.socket(fileno=int(argv[1]))))
+        listener = socket.socket(fileno=int(argv[1]))
+        asyncio.run(_run(paths, listener, api_only=argv[2:] == ["api"]))
     except* (OSError, ValueError) as group:
         reasons = "; ".join(map(str, _leaves(group)))
         (paths.root / FAILED).write_text(f"{reasons}\n")
@@ -99,7 +103,11 @@ def _make_cgroups(paths: Paths) -> None:
         own.mkdir(exist_ok=True)
         # The first version's cpusets start empty, and nothing may run in an empty one.
         for name in ("cpuset.cpus", "cpuset.mems"):
-            if hierarchy.name != "unified" and (own / name).exists() and (hierarchy / name).exists():
+            if (
+                hierarchy.name != "unified"
+                and (own / name).exists()
+                and (hierarchy / name).exists()
+            ):
                 (own / name).write_text((hierarchy / name).read_text())
 
 
@@ -124,7 +132,7 @@ def _set(name: str, value: str) -> None:
         path.write_text(value)
 
 
-async def _run(paths: Paths, listener: socket.socket) -> None:
+async def _run(paths: Paths, listener: socket.socket, *, api_only: bool) -> None:
     binaries = build.binaries()
     for name, text in configs.files(paths).items():
         target = paths.config / name
@@ -133,8 +141,12 @@ async def _run(paths: Paths, listener: socket.socket) -> None:
     async with asyncio.TaskGroup() as group:
         await _relay(listener, group)
         group.create_task(_keep(paths, "etcd", configs.etcd(paths)))
-        group.create_task(_keep(paths, "containerd", configs.containerd(paths)))
         group.create_task(_keep(paths, "apiserver", configs.apiserver(paths, binaries)))
+        if api_only:
+            await _api_ready(paths)
+            (paths.root / READY).touch()
+            return
+        group.create_task(_keep(paths, "containerd", configs.containerd(paths)))
         await asyncio.gather(_import(paths, binaries), _api_ready(paths))
         for name, command in (
             ("kubelet", configs.kubelet(paths, binaries)),
