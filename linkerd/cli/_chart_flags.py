@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from linkerd.cli import _gone
-from linkerd.errors import UsageError
+from linkerd.errors import RenderError, UsageError
 
 _SHORT = {"proxy-version": ("-v",)}
 
@@ -88,7 +88,10 @@ def helm_values(args: argparse.Namespace) -> dict[str, Any]:
 
     merged: dict[str, Any] = {}
     for path in args.values:
-        body = manifest.parse(read(path))
+        try:
+            body = manifest.parse(read(path))
+        except RenderError as error:
+            raise UsageError(f"{path}: {error.message}") from None
         if body is not None and not isinstance(body, Mapping):
             raise UsageError(f"{path} is not a mapping of values")
         merged = charts.merge_values(merged, body or {}, keep_null=True)

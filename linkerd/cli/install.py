@@ -17,6 +17,8 @@ import argparse
 import sys
 from typing import Any
 
+from linkerd.errors import PkiError, UsageError
+
 SUMMARY = "Output Kubernetes configs to install Linkerd"
 _FILES = {
     "identity-trust-anchors-file": "trust_anchors_pem",
@@ -56,15 +58,23 @@ def credentials(args: argparse.Namespace) -> dict[str, Any]:
     """Returns the texts of the files with credentials that the user named, by field.
 
     Raises:
-        UsageError: a file cannot be read.
+        UsageError: a file cannot be read, or holds something else; names it.
     """
     from linkerd.cli import _chart_flags
+    from linkerd.pki import keys, trust
 
-    return {
-        field: _chart_flags.read(path)
-        for field in _FILES.values()
-        if (path := getattr(args, field))
-    }
+    found = {}
+    for name, field in _FILES.items():
+        path = getattr(args, field)
+        if not path:
+            continue
+        found[field] = _chart_flags.read(path)
+        try:
+            (keys.parse if name.endswith("key-file") else trust.parse_bundle)(found[field])
+        except PkiError:
+            what = "private key" if name.endswith("key-file") else "certificate"
+            raise UsageError(f"--{name}: {path} holds no {what} in PEM format") from None
+    return found
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ Source: linkerd2 cli/cmd/install.go (behaviour).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -118,12 +119,31 @@ def overrides(options: InstallOptions, now: datetime) -> dict[str, Any]:
             keep_null=True,
         )
     defaults = charts.chart_values(directory)
+    _require_shape(over, defaults, "")
     credentials = _credentials(options, charts.merge_values(defaults, over), now)
     return _different(charts.merge_values(credentials, over, keep_null=True), defaults)
 
 
 def _api_ports(ports: tuple[int, ...]) -> str:
     return ",".join(str(port) for port in dict.fromkeys((443, 6443, *ports)))
+
+
+def _require_shape(over: Mapping[str, Any], defaults: Mapping[str, Any], path: str) -> None:
+    """Raises UsageError for a value that the chart's templates could only misread."""
+    for key, value in over.items():
+        below, where = defaults.get(key), f"{path}{key}"
+        if value is None or below is None:
+            continue
+        if isinstance(below, Mapping) != isinstance(value, Mapping):
+            wanted = "a mapping" if isinstance(below, Mapping) else "no mapping"
+            raise UsageError(f"value {where} is {value!r}, expected {wanted}")
+        if isinstance(below, Mapping):
+            _require_shape(value, below, f"{where}.")
+        elif isinstance(below, bool):
+            if not isinstance(value, bool):
+                raise UsageError(f"value {where} is {value!r}, expected true or false")
+        elif isinstance(below, int) and not re.fullmatch(r"-?\d+(\.\d+)?%?", str(value)):
+            raise UsageError(f"value {where} is {value!r}, expected a number")
 
 
 def _different(over: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

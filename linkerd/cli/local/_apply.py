@@ -17,6 +17,40 @@ _KIND_S = 10.0
 _RETRY_S = 0.1
 
 
+async def unknown(kube: KubeClient, bodies: Iterable[Object]) -> list[tuple[Object, NotFound]]:
+    """Returns the objects whose kind is neither served nor defined by another of the objects.
+
+    Asked before the first is applied, so that a slip of the pen leaves nothing half-made. Kinds
+    that were defined a moment ago get the time to be served.
+    """
+    bodies = list(bodies)
+    defined = {pair for body in bodies for pair in _defines(body)}
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _KIND_S
+    while True:
+        found = []
+        for body in bodies:
+            group = body["apiVersion"].rpartition("/")[0]
+            if (group, body["kind"]) in defined:
+                continue
+            try:
+                await kube.resource_for(body["apiVersion"], body["kind"])
+            except NotFound:
+                pair = f"no kind {body['kind']} in {body['apiVersion']}"
+                found.append((body, NotFound(pair, status=404, reason="NotFound")))
+        if not found or loop.time() >= deadline:
+            return found
+        await asyncio.sleep(_RETRY_S)
+
+
+def _defines(body: Object) -> list[tuple[str, str]]:
+    if body["kind"] != "CustomResourceDefinition":
+        return []
+    spec = body.get("spec") or {}
+    kind = (spec.get("names") or {}).get("kind")
+    return [(str(spec.get("group")), str(kind))]
+
+
 async def apply(
     kube: KubeClient, bodies: Iterable[Object], namespace: str = "default"
 ) -> AsyncIterator[tuple[Object, str | LinkerdError]]:

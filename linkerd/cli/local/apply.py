@@ -32,7 +32,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Applies every object and prints what became of it; 1 when one was refused."""
+    """Applies every object and prints what became of it; 1 when one was refused.
+
+    Nothing is applied when a document is broken or names a kind that there is not.
+    """
     from linkerd.cli import _connect, _manifests
     from linkerd.cli.local import _cluster
 
@@ -43,6 +46,11 @@ def run(args: argparse.Namespace) -> int:
     async def main(kube: KubeClient) -> int:
         from linkerd.cli.local import _apply
 
+        wrong = await _apply.unknown(kube, bodies)
+        for body, error in wrong:
+            _tell(body, error)
+        if wrong:
+            return 1
         failed = 0
         async for body, outcome in _apply.apply(kube, bodies, namespace):
             failed |= isinstance(outcome, LinkerdError)
