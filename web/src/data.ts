@@ -3,6 +3,7 @@
 export interface Row {
   namespace: string;
   name: string;
+  status: string;
   meshed: number;
   pods: number;
   failed: number;
@@ -15,14 +16,84 @@ export interface Row {
   tcp: number | null;
 }
 
-export interface View {
-  kind: string;
-  namespace: string;
-  window: string;
+export interface Content {
+  rows: Row[];
 }
 
-export interface Content extends View {
-  rows: Row[];
+/** One end of an edge. */
+export interface Node {
+  kind: string;
+  namespace: string;
+  name: string;
+}
+
+/** Traffic from one workload to another. */
+export interface Edge {
+  src: Node;
+  dst: Node;
+  rps: number;
+  success: number | null;
+  p99: number | null;
+  tcp: number;
+  tls: boolean;
+}
+
+export interface Pod extends Partial<Omit<Row, "meshed">> {
+  meshed: boolean;
+  namespace: string;
+  name: string;
+  ip: string;
+  status: string;
+  ready: boolean;
+  scraped: boolean;
+  version: string;
+  uptime: number | null;
+  owner: string;
+}
+
+export interface Detail {
+  kind: string;
+  namespace: string;
+  name: string;
+  row: Row;
+  pods: Pod[];
+  inbound: Edge[];
+  outbound: Edge[];
+}
+
+export interface Gateway {
+  cluster: string;
+  namespace: string;
+  name: string;
+  alive: boolean;
+  services: number;
+  p50: number;
+  p95: number;
+  p99: number;
+}
+
+export interface Mesh {
+  namespace: string;
+  pods: Pod[];
+  namespaces: Row[];
+  gateways: Gateway[];
+}
+
+/** A kind of request in the live table; times in milliseconds. */
+export interface Call {
+  source: string;
+  destination: string;
+  method: string;
+  path: string;
+  count: number;
+  success: number;
+  best: number;
+  worst: number;
+  last: number;
+}
+
+export function nodeKey(node: Node): string {
+  return `${node.kind}/${node.namespace}/${node.name}`;
 }
 
 export type Column = "name" | "meshed" | "success" | "rps" | "p50" | "p95" | "p99" | "tcp";

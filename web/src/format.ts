@@ -30,3 +30,41 @@ export function health(success: number | null): Health {
   if (success === null) return "none";
   return success < 0.9 ? "bad" : success < 0.95 ? "warn" : "good";
 }
+
+/** Milliseconds with the digits that matter, for single requests. */
+export function precise(ms: number): string {
+  if (ms < 1) return `${Math.round(ms * 1000)} µs`;
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  return `${(ms / 1000).toFixed(1)} s`;
+}
+
+/** Seconds as the two largest units. */
+export function age(seconds: number | null): string {
+  if (seconds === null) return NONE;
+  const units: [string, number][] = [
+    ["d", 86400],
+    ["h", 3600],
+    ["m", 60],
+    ["s", 1],
+  ];
+  const at = units.findIndex(([, size]) => seconds >= size);
+  if (at < 0) return "0s";
+  let left = seconds;
+  return units
+    .slice(at, at + 2)
+    .map(([unit, size]) => {
+      const whole = Math.floor(left / size);
+      left -= whole * size;
+      return whole ? `${whole}${unit}` : "";
+    })
+    .join(" ")
+    .trim();
+}
+
+export const SHAPES: Record<Health, string> = { good: "●", warn: "▲", bad: "■", none: "" };
+export const WORDS: Record<Health, string> = {
+  good: "good",
+  warn: "warning",
+  bad: "poor",
+  none: "no traffic",
+};

@@ -17,8 +17,8 @@ from linkerd.viz.stat import Row
 WINDOWS = ("30s", "1m", "5m", "10m", "1h")
 """Time windows that a page may ask for: few, so that browsers share their queries."""
 
-PAGES = ("table", "detail", "graph", "mesh")
-"""Live views: rows of a kind, one resource with its neighbours, who calls whom, the mesh itself."""
+PAGES = ("table", "namespace", "detail", "graph", "mesh")
+"""Live views: rows of a kind, all of a namespace, a resource with neighbours, who calls whom, the mesh."""
 
 _NAME_MAX = 253
 
@@ -39,7 +39,7 @@ class View:
 
     def selected(self) -> Object:
         """Returns what traffic is asked about."""
-        if self.page == "graph":
+        if self.page in ("graph", "namespace"):
             return Object("namespace", "", self.namespace)
         return Object(self.kind, self.namespace, self.name)
 
@@ -65,7 +65,7 @@ def view(
         raise UsageError(f"window {window!r} is not one of {', '.join(WINDOWS)}")
     if len(namespace) > 63 or len(name) > _NAME_MAX:
         raise UsageError(f"nothing has a name of more than {_NAME_MAX} characters")
-    alone = kind == "namespace" and page != "graph"
+    alone = kind == "namespace" and page not in ("graph", "namespace")
     return View(kind, "" if alone else namespace, window, page, name)
 
 
