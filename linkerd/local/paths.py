@@ -6,6 +6,7 @@
     ├── images.json             image name → command
     ├── node.sock               the node's kubelet API (unix socket)
     ├── logs/  pids/  images/   of the processes; of imported archives
+    ├── volumes/                persistent volumes
     └── pki/                    private: 0700
         ├── ca.crt ca.key       the cluster's CA
         ├── apiserver.crt .key  serving certificate
@@ -37,6 +38,8 @@ SERVICE_CIDR = "10.96.0.0/12"
 #: What pods reach the host's loopback by, and its name; an address that no network has (RFC 5737).
 HOST_IP = "192.0.2.1"
 HOST_NAME = "host.linkerd.internal"
+#: What volumes are made by that are folders below `<state>/volumes`.
+VOLUME_DRIVER = "local.linkerd.io"
 #: The cluster's DNS domain and the name of its only node.
 CLUSTER_DOMAIN = "cluster.local"
 NODE_NAME = "local"
@@ -69,6 +72,11 @@ class Paths:
     def images(self) -> Path:
         """Folder of unpacked image archives."""
         return self.state / "images"
+
+    @property
+    def volumes(self) -> Path:
+        """Folder of persistent volumes, one folder each."""
+        return self.state / "volumes"
 
     @property
     def node_sock(self) -> Path:

@@ -23,7 +23,17 @@ import pytest
 from linkerd.errors import LocalError
 from linkerd.kube.client import MERGE, KubeClient
 from linkerd.kube.config import load
-from linkerd.kube.resources import CONFIG_MAPS, DEPLOYMENTS, EVENTS, JOBS, PODS, SERVICES
+from linkerd.kube.resources import (
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    EVENTS,
+    JOBS,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    PODS,
+    SERVICES,
+    STATEFUL_SETS,
+)
 from linkerd.kube.streams import execute, logs, port_forward
 from linkerd.local import supervisor
 from linkerd.local.paths import HOST_NAME, Paths
@@ -424,6 +434,43 @@ async def test_pods_reach_the_host_and_what_it_reaches_by_tcp(kube: KubeClient) 
             assert f"seen from {listening}".encode() == found.stdout
         refused = await execute(kube, "leaves", "default", command)
         assert (b"", True) == (refused.stdout, refused.exit_code in (7, 52, 56))
+
+
+async def test_a_stateful_pod_finds_its_volume_again(kube: KubeClient) -> None:
+    labels = {"app": "keeps"}
+    mounts = [{"name": "data", "mountPath": "/data"}]
+    command = ["/bin/sh", "-c", "echo once >> /data/log; exec sleep 1000"]
+    container = {"name": "main", "image": "shell", "command": command, "volumeMounts": mounts}
+    pod = {"terminationGracePeriodSeconds": 0, "containers": [container]}
+    storage = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "5Mi"}},
+    }
+    spec = {
+        "replicas": 1,
+        "serviceName": "keeps",
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": pod},
+        "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": storage}],
+    }
+    body = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "keeps"}}
+    await kube.create(STATEFUL_SETS, {**body, "spec": spec}, "default")
+    first = await until(kube, "keeps-0", ready)
+    claim = await kube.get(PERSISTENT_VOLUME_CLAIMS, "data-keeps-0", "default")
+    assert ("Bound", {"storage": "5Mi"}) == (claim["status"]["phase"], claim["status"]["capacity"])
+    await kube.delete(PODS, "keeps-0", "default")
+    uid = first["metadata"]["uid"]
+    await until(kube, "keeps-0", lambda pod: ready(pod) and pod["metadata"]["uid"] != uid)
+    found = await execute(kube, "keeps-0", "default", ["cat", "/data/log"])
+    assert b"once\nonce\n" == found.stdout
+    await kube.delete(STATEFUL_SETS, "keeps", "default")
+    await kube.delete(PERSISTENT_VOLUME_CLAIMS, "data-keeps-0", "default")
+
+    async def released() -> bool:
+        volume = await kube.get(PERSISTENT_VOLUMES, claim["spec"]["volumeName"])
+        return bool(volume["status"]["phase"] == "Released")
+
+    await eventually(released)
 
 
 async def test_a_terminal_has_a_name_a_size_and_signals(cluster: Paths, kube: KubeClient) -> None:

@@ -7,7 +7,7 @@ Source: Kubernetes pkg/apis/core/validation/validation.go, pkg/apis/apps/validat
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from linkerd.local.apiserver import schema, selectors
@@ -40,13 +40,13 @@ def _list(obj: Any, name: str) -> list[Any]:
     return value
 
 
-def pod_spec(spec: Obj, path: str) -> list[Obj]:
-    """Returns what is wrong with a pod's spec at `path`."""
+def pod_spec(spec: Obj, path: str, claims: Iterable[Any] = ()) -> list[Obj]:
+    """Returns what is wrong with a pod's spec at `path`; `claims` are volumes that it will have."""
     found: list[Obj] = []
     containers = _list(spec, "containers")
     if not containers:
         found.append(required(f"{path}.containers"))
-    volumes = {volume.get("name") for volume in _list(spec, "volumes")}
+    volumes = {volume.get("name") for volume in _list(spec, "volumes")} | set(claims)
     for index, volume in enumerate(_list(spec, "volumes")):
         if not volume.get("name"):
             found.append(required(f"{path}.volumes[{index}].name"))
@@ -183,7 +183,10 @@ def _workload(new: Obj, old: Obj | None) -> list[Obj]:
     if not isinstance(replicas, int) or replicas < 0:
         found.append(bad_value("spec.replicas", replicas, "must be greater than or equal to 0"))
     template = (spec.get("template") or {}).get("spec") or {}
-    found += pod_spec(template, "spec.template.spec")
+    claims = [
+        (claim.get("metadata") or {}).get("name") for claim in _list(spec, "volumeClaimTemplates")
+    ]
+    found += pod_spec(template, "spec.template.spec", claims)
     if template.get("restartPolicy") != "Always":
         found.append(
             unsupported(

@@ -15,6 +15,8 @@ from linkerd.kube.resources import (
     JOBS,
     NAMESPACES,
     NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
     PODS,
     REPLICA_SETS,
     SECRETS,
@@ -24,6 +26,7 @@ from linkerd.kube.resources import (
     Resource,
 )
 from linkerd.local.controllers import (
+    claim,
     cronjob,
     daemonset,
     deployment,
@@ -57,6 +60,8 @@ WATCHED = (
     CRON_JOBS,
     ENDPOINT_SLICES,
     ENDPOINTS,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
 )
 _BY_PLURAL = {resource.plural: resource for resource in WATCHED}
 _BY_TYPE = {f"{resource.api_version}/{resource.kind}": resource for resource in WATCHED}
@@ -83,6 +88,8 @@ def planners(ca_pem: str) -> dict[str, Planner]:
         CRON_JOBS.plural: cronjob.plan,
         SERVICES.plural: endpointslice.plan,
         PODS.plural: scheduler.plan,
+        PERSISTENT_VOLUME_CLAIMS.plural: claim.plan,
+        PERSISTENT_VOLUMES.plural: claim.release,
         "garbage": _collect,
     }
 
@@ -109,6 +116,15 @@ def concerned(world: World, resource: Resource, obj: Object, *, gone: bool) -> I
         yield Work(SERVICES.plural, Key(SERVICES.plural, key.namespace, name))
     elif resource is NODES:
         yield from _unplaced(world)
+    elif resource is PERSISTENT_VOLUME_CLAIMS:
+        name = obj["spec"].get("volumeName") or f"pvc-{obj['metadata']['uid']}"
+        yield Work(PERSISTENT_VOLUMES.plural, Key(PERSISTENT_VOLUMES.plural, "", name))
+    elif resource is PERSISTENT_VOLUMES:
+        bound = obj["spec"].get("claimRef") or {}
+        where = Key(
+            PERSISTENT_VOLUME_CLAIMS.plural, bound.get("namespace", ""), bound.get("name", "")
+        )
+        yield Work(PERSISTENT_VOLUME_CLAIMS.plural, where)
     elif gone and key.plural in _OF_NAMESPACE:
         yield Work(NAMESPACES.plural, Key(NAMESPACES.plural, "", key.namespace))
     if gone or is_terminating(obj):

@@ -1,12 +1,12 @@
 """StatefulSet: pods with names that stay, started in order and updated from the last.
 
-Claims of volumes are not there: a StatefulSet with volumeClaimTemplates says so in an event and is
-not run. Source: kubernetes pkg/controller/statefulset/stateful_set_control.go.
+Claims made of volumeClaimTemplates outlive pods and set, as Kubernetes does by default.
+Source: kubernetes pkg/controller/statefulset/stateful_set_control.go, stateful_set_utils.go.
 """
 
 from __future__ import annotations
 
-from linkerd.kube.resources import PODS, STATEFUL_SETS
+from linkerd.kube.resources import PERSISTENT_VOLUME_CLAIMS, PODS, STATEFUL_SETS
 from linkerd.local.controllers.facts import (
     Object,
     available_in_s,
@@ -16,7 +16,7 @@ from linkerd.local.controllers.facts import (
     ready_since,
     template_hash,
 )
-from linkerd.local.controllers.plan import Create, Delete, Emit, Plan, Status, with_status
+from linkerd.local.controllers.plan import Create, Delete, Plan, Status, with_status
 from linkerd.local.controllers.world import Key, World
 
 _HASH = "controller-revision-hash"
@@ -29,23 +29,20 @@ def plan(world: World, key: Key, now: float) -> Plan:
     if stateful_set is None or is_terminating(stateful_set):
         return result
     spec = stateful_set["spec"]
-    if spec.get("volumeClaimTemplates"):
-        if not (stateful_set.get("status") or {}).get("observedGeneration"):
-            message = "this cluster does not have volumeClaimTemplates; use emptyDir or hostPath"
-            result.actions.append(
-                Emit(STATEFUL_SETS, stateful_set, "Unsupported", message, "Warning")
-            )
-        _status(result, stateful_set, [], "", now)
-        return result
     revision = template_hash(spec["template"])
     pods = {_ordinal(pod): pod for pod in world.owned(stateful_set, PODS)}
-    _step(result, stateful_set, pods, revision, now)
+    _step(result, world, stateful_set, pods, revision, now)
     _status(result, stateful_set, list(pods.values()), revision, now)
     return result
 
 
 def _step(
-    result: Plan, stateful_set: Object, pods: dict[int, Object], revision: str, now: float
+    result: Plan,
+    world: World,
+    stateful_set: Object,
+    pods: dict[int, Object],
+    revision: str,
+    now: float,
 ) -> None:
     spec = stateful_set["spec"]
     parallel = spec.get("podManagementPolicy") == "Parallel"
@@ -54,6 +51,10 @@ def _step(
     for ordinal in wanted:
         pod = pods.get(ordinal)
         if pod is None:
+            for body in _claims(stateful_set, ordinal).values():
+                meta = body["metadata"]
+                if world.get(PERSISTENT_VOLUME_CLAIMS, meta["name"], meta["namespace"]) is None:
+                    result.actions.append(Create(PERSISTENT_VOLUME_CLAIMS, body))
             result.actions.append(_pod(stateful_set, ordinal, revision))
         elif is_finished(pod) and not is_terminating(pod):
             result.actions.append(Delete(PODS, pod))
@@ -109,7 +110,37 @@ def _pod(stateful_set: Object, ordinal: int, revision: str) -> Create:
         "hostname": name,
         "subdomain": stateful_set["spec"].get("serviceName", ""),
     }
+    claims = _claims(stateful_set, ordinal)
+    if claims:
+        others = [v for v in created.body["spec"].get("volumes") or () if v["name"] not in claims]
+        created.body["spec"]["volumes"] = others + [
+            {"name": volume, "persistentVolumeClaim": {"claimName": claim["metadata"]["name"]}}
+            for volume, claim in claims.items()
+        ]
     return created
+
+
+def _claims(stateful_set: Object, ordinal: int) -> dict[str, Object]:
+    """Returns the claims of one pod, by the name of their volume."""
+    meta = stateful_set["metadata"]
+    found: dict[str, Object] = {}
+    for template in stateful_set["spec"].get("volumeClaimTemplates") or ():
+        volume = template["metadata"]["name"]
+        found[volume] = {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {
+                **template["metadata"],
+                "name": f"{volume}-{meta['name']}-{ordinal}",
+                "namespace": meta["namespace"],
+                "labels": {
+                    **(template["metadata"].get("labels") or {}),
+                    **((stateful_set["spec"].get("selector") or {}).get("matchLabels") or {}),
+                },
+            },
+            "spec": template["spec"],
+        }
+    return found
 
 
 def _status(

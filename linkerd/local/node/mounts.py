@@ -15,10 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from linkerd import runtime
 from linkerd.errors import KubeError, LocalError
-from linkerd.kube.resources import SERVICE_ACCOUNTS
+from linkerd.kube.resources import (
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    SERVICE_ACCOUNTS,
+)
 from linkerd.local.node import volumes
 from linkerd.local.node.environment import expand
 from linkerd.local.node.volumes import File, TokenRequest
+from linkerd.local.paths import VOLUME_DRIVER
 
 if TYPE_CHECKING:
     from linkerd.local.node.kubelet import Kubelet
@@ -38,6 +43,7 @@ class Volumes:
         self._written: dict[str, dict[str, File]] = {}
         self._tokens: dict[tuple[str, str], tuple[bytes, float]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._claimed: dict[str, Path] = {}
         self.made = False
 
     async def make(self, pod: Object) -> None:
@@ -54,14 +60,12 @@ class Volumes:
             if volumes.is_rendered(volume):
                 await self._write(volume, pod, group)
             elif volume.get("emptyDir") is not None:
-                if not _in_memory(volume) and not folder.exists():
-                    folder.mkdir(parents=True)
-                    folder.chmod(0o777)
-                    if group is not None:
-                        os.chown(folder, -1, int(group))
-                        folder.chmod(0o2777)
+                if not _in_memory(volume):
+                    _make_folder(folder, group)
             elif volume.get("hostPath") is not None:
                 volumes.host_path(volume)
+            elif volume.get("persistentVolumeClaim") is not None:
+                self._claimed[volume["name"]] = await self._claim(volume, pod, group)
             else:
                 kinds = [key for key in volume if key != "name"]
                 raise LocalError(f"volume {volume['name']}: {' '.join(kinds)} is not supported")
@@ -107,6 +111,11 @@ class Volumes:
             sub_path = mount.get("subPath") or expand(mount.get("subPathExpr") or "", env)
             if _in_memory(volume):
                 item |= {"memory": volume["name"], "sub_path": sub_path, "source": ""}
+            elif volume["name"] in self._claimed:
+                item["source"] = str(self._claimed[volume["name"]])
+                if sub_path:
+                    folder = self._claimed[volume["name"]]
+                    item["source"] = str(volumes.inside(folder, sub_path, make=True))
             elif volume.get("hostPath") is not None:
                 item["source"] = os.path.join(volume["hostPath"]["path"], sub_path)
             elif sub_path:
@@ -116,6 +125,23 @@ class Volumes:
                 item["source"] = str(self._folder / volume["name"])
             result.append(item)
         return result
+
+    async def _claim(self, volume: Object, pod: Object, group: int | None) -> Path:
+        """Returns the folder of a claim's volume, made if it is one of ours."""
+        name = volume["persistentVolumeClaim"]["claimName"]
+        kube = self._node.kube
+        claim = await kube.get(PERSISTENT_VOLUME_CLAIMS, name, pod["metadata"]["namespace"])
+        bound = claim["spec"].get("volumeName")
+        if not bound or (claim.get("status") or {}).get("phase") != "Bound":
+            raise LocalError(f"persistentvolumeclaim {name} is not bound")
+        source = (await kube.get(PERSISTENT_VOLUMES, bound))["spec"]
+        if source.get("hostPath"):
+            return Path(volumes.host_path({"name": bound, **source}))
+        if (source.get("csi") or {}).get("driver") != VOLUME_DRIVER or "/" in bound:
+            raise LocalError(f"persistentvolume {bound} is of a kind that is not supported")
+        folder: Path = self._node.paths.volumes / bound
+        _make_folder(folder, group)
+        return folder
 
     async def _write(self, volume: Object, pod: Object, group: int | None) -> None:
         getter = self._node.cluster.getter(pod["metadata"]["namespace"])
@@ -164,6 +190,17 @@ class Volumes:
                 await self.refresh(pod)
             except (KubeError, LocalError, OSError):
                 continue
+
+
+def _make_folder(folder: Path, group: int | None) -> None:
+    """Makes a volume that everybody may write to, for an fsGroup if there is one."""
+    if folder.exists():
+        return
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    if group is not None:
+        os.chown(folder, -1, int(group))
+        folder.chmod(0o2777)
 
 
 def _in_memory(volume: Mapping[str, Any]) -> bool:
