@@ -108,11 +108,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Walk:
-    """A document: what it is, in which language and of which release, and its commands."""
+    """A document: what it is, in which language and of which release, and its commands.
+
+    `clicks` are what it does in the browser, which these tests do not follow yet.
+    """
 
     title: str
     about: str
     steps: Sequence[Step]
+    clicks: Sequence[str] = ()
 
 
 _NORMAL = (
@@ -136,6 +140,7 @@ def table(walk: Walk) -> str:
     """Returns the document's commands and their results as Markdown."""
     lines = [f"## {walk.title}", "", walk.about, "", "| Command | Result |", "|---|---|"]
     lines += [f"| {_code(step.command, step.typed)} | {_result(step)} |" for step in walk.steps]
+    lines += [f"| {click} | **not yet tested**: done in a browser |" for click in walk.clicks]
     return "\n".join(lines) + "\n"
 
 
@@ -152,8 +157,12 @@ def _result(step: Step) -> str:
     if step.missing:
         return f"**not yet**: {step.missing}"
     words = ["as shown" if step.shows else "succeeds"]
+    if step.any_order:
+        words = ["as shown, in another order"]
     if step.added:
         words = [f"not in the document: {step.added}"]
+    if step.then:
+        words.append(f"then {', '.join(_code(one, ()) for one in step.then)} succeeds")
     if step.replaced:
         words.append(f"replaced: {step.replaced}")
     reasons: dict[str, list[str]] = {}

@@ -350,6 +350,12 @@ web-db97ff489-5599v             2/2     Running   0          4h22m
             "ingress.networking.k8s.io/web-ingress created",
         ),
     ],
+    clicks=[
+        "emojivoto's page, a vote for the doughnut",
+        "Dashboard: namespaces, live metrics, the generated topology",
+        "Dashboard: the Grafana link",
+        "http://linkerd.k8s.local through the Ingress",
+    ],
 )
 
 

@@ -10,6 +10,7 @@ from tests.walkthroughs.terminal import Terminal
 pytestmark = pytest.mark.timeout(600)
 
 STATUS = "Status check results are √"
+NO_CALLS = "the command is there, but proxies do not report live calls"
 INJECTED = """\
 deployment "emoji" injected
 deployment "vote-bot" injected
@@ -63,8 +64,15 @@ WALK = Walk(
             "NAME MESHED SUCCESS RPS LATENCY_P50 LATENCY_P95 LATENCY_P99 TCP_CONN",
             reruns=True,
         ),
-        Step("linkerd -n emojivoto viz top deploy", missing="being written"),
-        Step("linkerd -n emojivoto viz tap deploy/web", missing="being written"),
+        Step("linkerd -n emojivoto viz top deploy", missing=NO_CALLS),
+        Step("linkerd -n emojivoto viz tap deploy/web", missing=NO_CALLS),
+    ],
+    clicks=[
+        "Dashboard: the namespaces, emojivoto without and with metrics",
+        "Dashboard: the namespace's page, deployments and pods",
+        "Dashboard: Top",
+        "Dashboard: Tap",
+        "emojivoto's page",
     ],
 )
 

@@ -186,6 +186,11 @@ web-86cbd9db6c-b2sr8 2/2 Running 0 3m8s
             reruns=True,
         ),
     ],
+    clicks=[
+        "Dashboard: the namespaces before and after injection",
+        "emojivoto's page, a vote for the doughnut",
+        "Grafana",
+    ],
 )
 
 

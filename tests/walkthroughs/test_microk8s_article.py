@@ -266,6 +266,12 @@ ubuntu                       2/2     Running   0          91s
             typed=["curl http://http-echo"] * 10,
         ),
     ],
+    clicks=[
+        "Dashboard: the linkerd row's Grafana link, Top Line, Service Metrics, Per-Instance Metrics",
+        "Dashboard: the namespace linkerd-test, unmeshed and meshed",
+        "Dashboard: the pods ubuntu and http-echo",
+        "Grafana: the dashboards of both pods",
+    ],
 )
 
 

@@ -64,6 +64,11 @@ WALK = Walk(
             reruns=True,
         ),
     ],
+    clicks=[
+        "Dashboard: namespaces with metrics, emojivoto 0/4 and 4/4 meshed",
+        "emojivoto's page, a vote, the leaderboard",
+        "Dashboard: the namespace's map, the deployment web, its edges and live calls",
+    ],
 )
 
 
