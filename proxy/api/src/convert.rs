@@ -7,6 +7,7 @@ pub mod destination;
 pub mod filters;
 pub mod inbound;
 pub mod outbound;
+pub mod profile;
 pub mod routes;
 pub mod tap;
 

@@ -134,6 +134,8 @@ impl Admin {
             }
             "/proxy-log-level" if client.ip().is_loopback() => self.log_level(request).await,
             "/shutdown" => self.shut_down(&request, client),
+            // The environment may hold secrets of the pod.
+            "/env.json" if !client.ip().is_loopback() => only_local(),
             "/env.json" if get => env_json(request.uri().query()),
             "/metrics" | "/env.json" => text(StatusCode::METHOD_NOT_ALLOWED, ""),
             "/proxy-log-level" => only_local(),

@@ -8,6 +8,7 @@ pub mod client;
 pub mod detect;
 pub mod filters;
 pub mod headers;
+pub mod observed;
 pub mod peek;
 pub mod replay;
 pub mod respond;

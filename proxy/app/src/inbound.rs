@@ -15,6 +15,7 @@ use crate::policy::{Policies, Watched};
 use crate::settings::Settings;
 use crate::tap::exchange::Labels as TapLabels;
 use crate::tap::Taps;
+use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::transport::Transport;
 use crate::telemetry::{short_meta, target_labels, Metrics};
 use bytes::Bytes;
@@ -50,6 +51,8 @@ pub struct Inbound {
     pub clients: http::Clients,
     /// Who watches.
     pub taps: Arc<Taps>,
+    /// Where requests are logged, if they are.
+    pub access_log: Option<AccessLog>,
     /// What rate limits count time from.
     pub started: std::time::Instant,
     /// Requests being served.

@@ -7,6 +7,7 @@ mod http;
 mod identity;
 mod inbound;
 mod log;
+mod memory;
 mod net;
 mod outbound;
 mod policy;

@@ -8,6 +8,7 @@ pub mod discover;
 pub mod endpoint;
 pub mod gate;
 pub mod http;
+pub mod profile;
 pub mod tcp;
 
 use crate::control::client::Client;

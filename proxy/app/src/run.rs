@@ -12,6 +12,7 @@ use crate::outbound::Outbound;
 use crate::policy::Policies;
 use crate::settings::{ControlAddr, Settings};
 use crate::tap::{self, Taps};
+use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::Metrics;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -92,6 +93,7 @@ async fn serve(settings: Settings, level: Level) -> Result<(), String> {
         metrics: metrics.clone(),
         clients: Default::default(),
         taps: taps.clone(),
+        access_log: settings.access_log.map(AccessLog::start),
         started: std::time::Instant::now(),
         in_flight: Arc::default(),
     });
@@ -133,6 +135,7 @@ async fn serve(settings: Settings, level: Level) -> Result<(), String> {
             };
             tokio::spawn(Arc::new(server).run(listener, admin_drainer.watch()));
         }
+        tokio::spawn(crate::memory::trim_after_bursts(inbound.metrics.clone()));
         tokio::spawn(inbound.run(inbound_listener, drainer.watch()));
         tokio::spawn(outbound.clone().sweep());
         for listener in outbound_listeners {

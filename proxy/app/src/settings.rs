@@ -5,8 +5,10 @@
 
 pub mod parse;
 
+use linkerd_proxy_core::access_log::Format;
 use linkerd_proxy_core::authorize::IpNet;
 use linkerd_proxy_core::backoff::Backoff;
+use linkerd_proxy_core::endpoint::Http2Params;
 use linkerd_proxy_core::identity::Id;
 use linkerd_proxy_core::server::DefaultPolicy;
 use parse::{
@@ -71,6 +73,23 @@ pub struct Direction {
     pub server_http2: Http2,
 }
 
+impl Http2 {
+    /// These settings, changed by what discovery says about an endpoint.
+    pub fn for_endpoint(mut self, params: Option<&Http2Params>) -> Self {
+        let Some(params) = params else {
+            return self;
+        };
+        self.stream_window = params.stream_window.unwrap_or(self.stream_window);
+        self.connection_window = params.connection_window.unwrap_or(self.connection_window);
+        self.adaptive = params.adaptive;
+        if let Some((interval, timeout, while_idle)) = params.keep_alive {
+            self.keep_alive = Some((interval, timeout));
+            self.ping_idle = while_idle;
+        }
+        self
+    }
+}
+
 /// HTTP/2 windows and pings.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Http2 {
@@ -82,6 +101,10 @@ pub struct Http2 {
     pub keep_alive: Option<(Duration, Duration)>,
     /// Streams that a peer may open; `None` for the library's choice.
     pub max_concurrent_streams: Option<u32>,
+    /// Whether windows follow the path's bandwidth and delay; then the sizes count for nothing.
+    pub adaptive: bool,
+    /// Whether connections without streams are pinged too.
+    pub ping_idle: bool,
 }
 
 /// Who we are and how we prove it.
@@ -120,6 +143,8 @@ pub struct Settings {
     pub tap_client: Option<Id>,
     /// How long a drain may take.
     pub shutdown_grace: Duration,
+    /// Whether and how inbound requests are logged.
+    pub access_log: Option<Format>,
     /// Whether POST /shutdown works.
     pub shutdown_endpoint: bool,
     /// How long idle series are kept.
@@ -251,6 +276,10 @@ impl Reader<'_> {
             keep_alive: interval.zip(timeout),
             max_concurrent_streams: self
                 .read(&format!("{prefix}_MAX_CONCURRENT_STREAMS"), parse_size),
+            adaptive: self
+                .read(&format!("{prefix}_ADAPTIVE_FLOW_CONTROL"), parse_bool)
+                .unwrap_or(false),
+            ping_idle: false,
         }
     }
 
@@ -396,6 +425,8 @@ pub fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Vec<Pro
             .unwrap_or(([0, 0, 0, 0], 4190).into()),
         tap_client: r.read("TAP_SVC_NAME", parse_id),
         shutdown_grace: r.duration("SHUTDOWN_GRACE_PERIOD", Duration::from_secs(120)),
+        // Any other value means off, as in Linkerd.
+        access_log: r.text("ACCESS_LOG").as_deref().and_then(Format::parse),
         shutdown_endpoint: r
             .read("SHUTDOWN_ENDPOINT_ENABLED", parse_bool)
             .unwrap_or(false),
@@ -411,6 +442,8 @@ pub fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Vec<Pro
                 .unwrap_or(1 << 20),
             keep_alive: None,
             max_concurrent_streams: None,
+            adaptive: false,
+            ping_idle: false,
         },
         inbound_ips: r.read("INBOUND_IPS", parse_ips).unwrap_or_default(),
         inbound_ports: r

@@ -3,17 +3,23 @@
 //! Source: linkerd2-proxy linkerd/app/core/src/{metrics,transport}, linkerd/http/metrics (names,
 //! labels, buckets).
 
+pub mod access_log;
+pub mod balancer;
 pub mod exchange;
 pub mod process;
 pub mod registry;
 pub mod route;
+pub mod stream;
 pub mod transport;
 
+use crate::telemetry::balancer::BalancerFamilies;
 use crate::telemetry::registry::{Counter, Family, Gauge, Histogram, Registry};
-use crate::telemetry::route::RetryFamilies;
+use crate::telemetry::route::{ProfileFamilies, RetryFamilies};
+use crate::telemetry::stream::Both;
 use linkerd_proxy_core::labels::Labels;
 use linkerd_proxy_core::meta::Meta;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -66,10 +72,16 @@ pub struct Metrics {
     pub outbound_tcp_errors: Arc<Family<Counter>>,
     /// Direct connections by what their header says.
     pub transport_headers: Arc<Family<Counter>>,
-    /// Responses on outbound routes.
-    pub route_statuses: Arc<Family<Counter>>,
-    /// Requests sent to backends of outbound routes.
-    pub backend_requests: Arc<Family<Counter>>,
+    /// Streams of outbound routes.
+    pub routes: Both,
+    /// Streams of their backends.
+    pub backends: Both,
+    /// Streams of inbound servers.
+    pub servers: Both,
+    /// Requests and responses of service profiles' routes.
+    pub profiles: ProfileFamilies,
+    /// Balancers.
+    pub balancers: BalancerFamilies,
     /// Retries on outbound routes.
     pub retry: RetryFamilies,
     cert_expiration: Arc<Family<Gauge>>,
@@ -77,6 +89,8 @@ pub struct Metrics {
     cert_refreshes: Arc<Family<Counter>>,
     build_info: Arc<Family<Gauge>>,
     started: SystemTime,
+    /// Shared with the meters of connections.
+    pub closed: Arc<AtomicU64>,
 }
 
 impl Metrics {
@@ -144,14 +158,11 @@ impl Metrics {
                 "inbound_tcp_transport_header_connections_total",
                 "TCP connections with transport headers",
             ),
-            route_statuses: r.counter(
-                "outbound_http_route_request_statuses_total",
-                "Completed request-response streams",
-            ),
-            backend_requests: r.counter(
-                "outbound_http_route_backend_requests_total",
-                "The total number of requests dispatched",
-            ),
+            routes: Both::routes(&mut r),
+            backends: Both::backends(&mut r),
+            servers: Both::servers(&mut r),
+            profiles: ProfileFamilies::new(&mut r),
+            balancers: BalancerFamilies::new(&mut r),
             retry: RetryFamilies::new(&mut r),
             cert_expiration: r.gauge(
                 "control_identity_cert_expiration_timestamp_seconds",
@@ -167,6 +178,7 @@ impl Metrics {
             ),
             build_info: r.gauge("proxy_build_info", "Proxy build info"),
             started: SystemTime::now(),
+            closed: Arc::default(),
             registry: r,
         };
         let labels = Labels::new()
@@ -204,6 +216,11 @@ impl Metrics {
                 .get(&Labels::new())
                 .set(seconds(SystemTime::now()));
         }
+    }
+
+    /// Connections that were closed so far.
+    pub fn closed_connections(&self) -> u64 {
+        self.closed.load(Relaxed)
     }
 
     /// All series as text, dropping those idle for too long.

@@ -15,7 +15,7 @@ pub struct Class {
 /// UNAVAILABLE and DATA_LOSS.
 ///
 /// Source: linkerd2-proxy linkerd/app/core/src/classify.rs (behaviour).
-const GRPC_FAILURES: [u16; 6] = [2, 4, 7, 13, 14, 15];
+pub const GRPC_FAILURES: [u16; 6] = [2, 4, 7, 13, 14, 15];
 
 /// Whether a `content-type` value announces gRPC.
 pub fn is_grpc(content_type: Option<&[u8]>) -> bool {
@@ -49,8 +49,33 @@ pub fn classify(status: u16, grpc_request: bool, grpc_status: Option<&[u8]>) -> 
     }
 }
 
-fn parse_code(text: &[u8]) -> Option<u16> {
+/// The code in a `grpc-status` value.
+pub fn parse_code(text: &[u8]) -> Option<u16> {
     std::str::from_utf8(text).ok()?.trim().parse().ok()
+}
+
+/// The name of a gRPC code in metrics; `UNKNOWN` for those that gRPC does not define.
+pub fn code_name(code: u16) -> &'static str {
+    const NAMES: [&str; 17] = [
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNAUTHENTICATED",
+    ];
+    NAMES.get(usize::from(code)).copied().unwrap_or("UNKNOWN")
 }
 
 #[cfg(test)]

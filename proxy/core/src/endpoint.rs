@@ -2,6 +2,7 @@
 
 use crate::identity::Id;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// What the peer's proxy prefers to be spoken to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -24,6 +25,19 @@ pub struct ServerTls {
     pub server_name: String,
 }
 
+/// HTTP/2 towards one endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Http2Params {
+    /// Initial window of a stream.
+    pub stream_window: Option<u32>,
+    /// Initial window of the connection.
+    pub connection_window: Option<u32>,
+    /// Whether windows follow the path's bandwidth and delay.
+    pub adaptive: bool,
+    /// Interval and timeout of pings, and whether idle connections are pinged.
+    pub keep_alive: Option<(Duration, Duration, bool)>,
+}
+
 /// Everything that decides how an endpoint is reached and labelled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
@@ -41,6 +55,8 @@ pub struct Endpoint {
     pub authority_override: Option<String>,
     /// Labels, sorted by name, without the `dst_` prefix.
     pub labels: Vec<(String, String)>,
+    /// How to speak HTTP/2 to it, where that differs from our settings.
+    pub http2: Option<Http2Params>,
 }
 
 impl Endpoint {
@@ -54,6 +70,7 @@ impl Endpoint {
             opaque_transport: None,
             authority_override: None,
             labels: Vec::new(),
+            http2: None,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! and a random source in and carry out what comes back. A test keeps runtimes, TLS and gRPC out
 //! of the dependency tree.
 
+pub mod access_log;
 pub mod authorize;
 pub mod backoff;
 pub mod balance;
@@ -19,6 +20,7 @@ pub mod identity;
 pub mod labels;
 pub mod meta;
 pub mod outbound;
+pub mod profile;
 pub mod rate_limit;
 pub mod retry;
 pub mod rng;

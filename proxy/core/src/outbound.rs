@@ -4,6 +4,7 @@ use crate::breaker::Accrual;
 use crate::endpoint::Endpoint;
 use crate::filter::Filter;
 use crate::meta::Meta;
+use crate::profile::ProfileRoutes;
 use crate::retry::Retry;
 use crate::rng::Rng;
 use crate::route::{PathMatch, Route};
@@ -151,6 +152,8 @@ pub struct RulePolicy {
     pub retry: Option<Arc<Retry>>,
     /// Whether clients may set timeouts and retries by header.
     pub obeys_headers: bool,
+    /// Whether its requests are gRPC.
+    pub grpc: bool,
 }
 
 impl RulePolicy {
@@ -162,6 +165,7 @@ impl RulePolicy {
             timeouts: Timeouts::default(),
             retry: None,
             obeys_headers: false,
+            grpc: false,
         }
     }
 }
@@ -202,8 +206,8 @@ pub struct ClientPolicy {
     pub protocol: Protocol,
 }
 
-/// A ServiceProfile, as far as it changes where traffic goes.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// A ServiceProfile.
+#[derive(Clone, Debug, Default)]
 pub struct Profile {
     /// Full name of the service, if any.
     pub name: Option<String>,
@@ -213,10 +217,26 @@ pub struct Profile {
     pub endpoint: Option<Endpoint>,
     /// Weighted targets (`name:port`) that replace the service.
     pub overrides: Vec<(String, u32)>,
-    /// Whether it has routes; they are not applied by this version.
-    pub routed: bool,
+    /// Its routes, if it has any.
+    pub routes: Option<ProfileRoutes>,
     /// Parent object, if the control plane named one.
     pub parent: Option<Meta>,
+}
+
+impl Profile {
+    /// Whether requests follow the profile rather than the policy.
+    pub fn leads(&self) -> bool {
+        !self.overrides.is_empty() || (self.routes.is_some() && self.name.is_some())
+    }
+
+    /// Weighted `name:port`s that it sends to when it leads.
+    fn targets(&self, port: u16) -> Vec<(String, u32)> {
+        match &self.name {
+            _ if !self.overrides.is_empty() => self.overrides.clone(),
+            Some(name) if self.routes.is_some() => vec![(format!("{name}:{port}"), 1)],
+            Some(_) | None => Vec::new(),
+        }
+    }
 }
 
 fn any_route(meta: Arc<Meta>, distribution: Distribution) -> Routes {
@@ -235,7 +255,7 @@ fn any_route(meta: Arc<Meta>, distribution: Distribution) -> Routes {
 
 /// Makes one policy of what the two watches say about an address.
 ///
-/// A profile with overrides wins over the policy; without a policy the profile's endpoint or the
+/// A profile with routes or overrides wins over the policy; without a policy the profile's endpoint or the
 /// original address is used; an opaque profile makes any policy opaque.
 /// Source: linkerd2-proxy linkerd/app/outbound/src/discover.rs (behaviour).
 pub fn combine(
@@ -254,8 +274,9 @@ pub fn combine(
         };
         ClientPolicy { meta, protocol }
     };
+    let split = profile.map(|profile| profile.targets(addr.port()));
     let mut out = match (profile, policy) {
-        (Some(profile), _) if !profile.overrides.is_empty() => {
+        (Some(profile), _) if split.as_ref().is_some_and(|split| !split.is_empty()) => {
             let meta = Arc::new(
                 profile
                     .parent
@@ -270,7 +291,7 @@ pub fn combine(
                 };
                 (Backend::new(meta.clone(), target), *weight)
             };
-            let backends = profile.overrides.iter().map(backend).collect();
+            let backends = split.iter().flatten().map(backend).collect();
             synthesized(meta.clone(), Distribution::RandomAvailable(backends))
         }
         (_, Some(policy)) => policy.clone(),

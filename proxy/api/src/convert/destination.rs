@@ -1,8 +1,8 @@
 //! Endpoints and profiles.
 
-use super::{bad, metadata, tcp_addr, Invalid};
+use super::{bad, duration, metadata, tcp_addr, Invalid};
 use crate::destination as api;
-use linkerd_proxy_core::endpoint::{Endpoint, Hint, ServerTls};
+use linkerd_proxy_core::endpoint::{Endpoint, Hint, Http2Params, ServerTls};
 use linkerd_proxy_core::identity::Id;
 use linkerd_proxy_core::meta::Meta;
 use linkerd_proxy_core::outbound::Profile;
@@ -87,7 +87,30 @@ pub fn endpoint(
             .map(|over| over.authority_override)
             .filter(|authority| !authority.is_empty()),
         labels: labels.into_iter().collect(),
+        http2: message.http2.map(http2),
     })
+}
+
+/// Values that no connection can use are left to the proxy's own settings.
+fn http2(message: api::Http2ClientParams) -> Http2Params {
+    let flow = message.flow_control.unwrap_or_default();
+    let window = |size: u32| (1..1 << 31).contains(&size).then_some(size);
+    let keep_alive = message.keep_alive.and_then(|keep| {
+        let positive = |time: Option<prost_types::Duration>| {
+            duration(time?).ok().filter(|time| !time.is_zero())
+        };
+        Some((
+            positive(keep.interval)?,
+            positive(keep.timeout)?,
+            keep.while_idle,
+        ))
+    });
+    Http2Params {
+        stream_window: window(flow.initial_stream_window_size),
+        connection_window: window(flow.initial_connection_window_size),
+        adaptive: flow.adaptive_flow_control,
+        keep_alive,
+    }
 }
 
 /// A URI identity needs a server name; a DNS identity is its own.
@@ -121,6 +144,7 @@ pub fn profile(message: api::DestinationProfile) -> Result<Profile, Invalid> {
             Ok((dst.authority, dst.weight))
         })
         .collect::<Result<Vec<_>, Invalid>>()?;
+    let routes = super::profile::routes(message.routes, message.retry_budget)?;
     let parent = message
         .parent_ref
         .map(|meta| Meta::clone(&metadata(Some(meta), "profile")));
@@ -132,7 +156,7 @@ pub fn profile(message: api::DestinationProfile) -> Result<Profile, Invalid> {
             .map(|addr| endpoint(addr, &BTreeMap::new()))
             .transpose()?,
         overrides,
-        routed: !message.routes.is_empty(),
+        routes,
         parent,
     })
 }

@@ -101,7 +101,7 @@ fn opaque(message: api::proxy_protocol::Opaque) -> Result<Distribution, Invalid>
 
 /// HTTP and gRPC rules differ only in their messages.
 macro_rules! rules {
-    ($name:ident, $route:ident, $matches:ident, $filters:path, $retry:path, $distribution:ident) => {
+    ($name:ident, $route:ident, $matches:ident, $filters:path, $retry:path, $distribution:ident, $grpc:literal) => {
         fn $name(
             messages: Vec<api::$route>,
             accrual: Option<api::FailureAccrual>,
@@ -118,6 +118,7 @@ macro_rules! rules {
                         timeouts: filters::timeouts(rule.timeouts, old_timeout)?,
                         retry: rule.retry.map($retry).transpose()?,
                         obeys_headers: rule.allow_l5d_request_headers,
+                        grpc: $grpc,
                     },
                 })
             };
@@ -145,7 +146,8 @@ rules!(
     http_matches,
     filters::outbound_http,
     filters::http_retry,
-    http_route
+    http_route,
+    false
 );
 rules!(
     grpc_routes,
@@ -153,7 +155,8 @@ rules!(
     grpc_matches,
     filters::outbound_grpc,
     filters::grpc_retry,
-    grpc_route
+    grpc_route,
+    true
 );
 
 fn breaker(message: Option<api::FailureAccrual>) -> Result<Option<Arc<Accrual>>, Invalid> {

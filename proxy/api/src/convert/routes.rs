@@ -138,6 +138,10 @@ pub fn method(message: http_types::HttpMethod) -> Result<String, Invalid> {
     }
 }
 
-fn regex(text: &str) -> Result<regex::Regex, Invalid> {
+/// Reads an expression that must match a whole value.
+///
+/// # Errors
+/// When it does not compile.
+pub fn regex(text: &str) -> Result<regex::Regex, Invalid> {
     full_regex(text).ok_or_else(|| bad("regex", text))
 }

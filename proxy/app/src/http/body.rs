@@ -1,16 +1,20 @@
 //! The one body type: nothing, some bytes, or what a peer sends, with an eye on its end.
 
 use super::client::Pooled;
+use super::observed::Observed;
 use super::peek::Peeked;
 use super::Broken;
 use crate::outbound::endpoint::Pending;
 use crate::tap::exchange::Tapped;
 use crate::telemetry::exchange::Exchange;
+use crate::telemetry::registry::Histogram;
+use crate::telemetry::stream::Stream;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{ready, Context, Poll};
 
 /// A request's or response's content.
@@ -21,6 +25,7 @@ enum Kind {
     Empty,
     Full(Bytes),
     Incoming(Incoming),
+    Counted(Box<(Incoming, Arc<Histogram>)>),
     Tracked(Box<Tracked>),
     Peeked(Box<Peeked>),
     /// What few routes ask for: timeouts and replays.
@@ -33,6 +38,7 @@ impl std::fmt::Debug for Kind {
             Self::Empty => "Empty",
             Self::Full(_) => "Full",
             Self::Incoming(_) => "Incoming",
+            Self::Counted(_) => "Counted",
             Self::Tracked(_) => "Tracked",
             Self::Peeked(_) => "Peeked",
             Self::Wrapped(_) => "Wrapped",
@@ -57,9 +63,20 @@ pub struct AtEnd {
     pub pooled: Option<Pooled>,
     /// Shows it to those who watch.
     pub tap: Option<Box<Tapped>>,
+    /// Measures it for backend and route, or for a server.
+    pub streams: [Option<Stream>; 2],
 }
 
 impl AtEnd {
+    fn data(&mut self, bytes: usize) {
+        for stream in self.streams.iter().flatten() {
+            stream.frame(bytes);
+        }
+        if let Some(tap) = &mut self.tap {
+            tap.data(bytes);
+        }
+    }
+
     fn first_frame(&mut self) {
         if let Some(exchange) = &mut self.exchange {
             exchange.first_frame();
@@ -76,6 +93,11 @@ impl AtEnd {
             tap.end(trailers, grpc.map(u32::from));
         }
         let class = self.exchange.take().and_then(|mut exchange| exchange.end());
+        for stream in &mut self.streams {
+            if let Some(mut stream) = stream.take() {
+                stream.end(class);
+            }
+        }
         if let Some((mut pending, class)) = self.pending.take().zip(class) {
             pending.ended(class);
         }
@@ -84,7 +106,12 @@ impl AtEnd {
         }
     }
 
-    fn fail(&mut self, error: &'static str) {
+    fn fail(&mut self, error: &'static str, label: &'static str) {
+        for stream in &mut self.streams {
+            if let Some(mut stream) = stream.take() {
+                stream.fail(label);
+            }
+        }
         if let Some(mut tap) = self.tap.take() {
             tap.fail();
         }
@@ -132,12 +159,62 @@ impl Body {
     }
 
     /// Counts the exchange as failed because we end it.
-    pub fn abort(&mut self, error: &'static str) {
+    pub fn abort(&mut self, error: &'static str, label: &'static str) {
         match &mut self.0 {
-            Kind::Tracked(tracked) => tracked.end.fail(error),
-            Kind::Peeked(peeked) => peeked.inner().abort(error),
-            Kind::Empty | Kind::Full(_) | Kind::Incoming(_) | Kind::Wrapped(_) => {}
+            Kind::Tracked(tracked) => tracked.end.fail(error, label),
+            Kind::Peeked(peeked) => peeked.inner().abort(error, label),
+            Kind::Empty
+            | Kind::Full(_)
+            | Kind::Incoming(_)
+            | Kind::Counted(_)
+            | Kind::Wrapped(_) => {}
         }
+    }
+
+    /// A request's body whose frames are measured.
+    pub fn counted(inner: Incoming, frames: &Option<Arc<Histogram>>) -> Self {
+        match frames {
+            Some(frames) if !http_body::Body::is_end_stream(&inner) => {
+                Self(Kind::Counted(Box::new((inner, frames.clone()))))
+            }
+            Some(_) | None => Self(Kind::Incoming(inner)),
+        }
+    }
+
+    /// Measures a response whose head was noted in `stream`.
+    pub fn observed(mut self, mut stream: Stream) -> Self {
+        match &mut self.0 {
+            Kind::Tracked(tracked) => {
+                if let Some(free) = tracked.end.streams.iter_mut().find(|slot| slot.is_none()) {
+                    *free = Some(stream);
+                    return self;
+                }
+                stream.end(None);
+                self
+            }
+            Kind::Peeked(_) | Kind::Wrapped(_) => Self::wrapped(Observed {
+                inner: self,
+                stream: Some(stream),
+                exchange: None,
+            }),
+            Kind::Empty | Kind::Full(_) | Kind::Incoming(_) | Kind::Counted(_) => {
+                stream.end(None);
+                self
+            }
+        }
+    }
+
+    /// Measures a response whose head was noted in `exchange`.
+    pub fn exchanged(self, mut exchange: Exchange) -> Self {
+        if http_body::Body::is_end_stream(&self) {
+            exchange.end();
+            return self;
+        }
+        Self::wrapped(Observed {
+            inner: self,
+            stream: None,
+            exchange: Some(exchange),
+        })
     }
 }
 
@@ -171,6 +248,16 @@ impl http_body::Body for Body {
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
             Kind::Incoming(incoming) => Pin::new(incoming).poll_frame(cx).map_err(Broken::from),
+            Kind::Counted(counted) => {
+                let (incoming, frames) = &mut **counted;
+                let polled = Pin::new(incoming).poll_frame(cx).map_err(Broken::from);
+                if let Poll::Ready(Some(Ok(frame))) = &polled {
+                    if let Some(data) = frame.data_ref() {
+                        frames.record(data.len() as u64);
+                    }
+                }
+                polled
+            }
             Kind::Tracked(tracked) => tracked.poll_frame(cx),
             Kind::Peeked(peeked) => Pin::new(&mut **peeked).poll_frame(cx),
             Kind::Wrapped(wrapped) => wrapped.as_mut().poll_frame(cx),
@@ -182,6 +269,7 @@ impl http_body::Body for Body {
             Kind::Empty => true,
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Incoming(incoming) => incoming.is_end_stream(),
+            Kind::Counted(counted) => counted.0.is_end_stream(),
             Kind::Tracked(tracked) => tracked.inner.is_end_stream(),
             Kind::Peeked(peeked) => peeked.is_end_stream(),
             Kind::Wrapped(wrapped) => wrapped.is_end_stream(),
@@ -193,6 +281,7 @@ impl http_body::Body for Body {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Incoming(incoming) => incoming.size_hint(),
+            Kind::Counted(counted) => counted.0.size_hint(),
             Kind::Tracked(tracked) => tracked.inner.size_hint(),
             Kind::Peeked(peeked) => peeked.size_hint(),
             Kind::Wrapped(wrapped) => wrapped.size_hint(),
@@ -217,13 +306,13 @@ impl Tracked {
                         exchange.trailers(grpc.as_deref());
                     }
                     self.end.complete(Some(trailers));
-                } else if let (Some(tap), Some(data)) = (&mut self.end.tap, frame.data_ref()) {
-                    tap.data(data.len());
+                } else if let Some(data) = frame.data_ref() {
+                    self.end.data(data.len());
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                self.end.fail("unclassified");
+                self.end.fail("unclassified", "RESET");
                 Poll::Ready(Some(Err(error.into())))
             }
         }

@@ -195,9 +195,13 @@ impl HttpClient {
             .timer(TokioTimer::new())
             .initial_stream_window_size(self.settings.stream_window)
             .initial_connection_window_size(self.settings.connection_window);
+        if self.settings.adaptive {
+            builder.adaptive_window(true);
+        }
         if let Some((interval, timeout)) = self.settings.keep_alive {
             builder
                 .keep_alive_interval(interval)
+                .keep_alive_while_idle(self.settings.ping_idle)
                 .keep_alive_timeout(timeout);
         }
         let (sender, connection) = builder

@@ -82,6 +82,9 @@ pub async fn serve(
                 .initial_connection_window_size(settings.connection_window)
                 .max_header_list_size(HEADER_LIST_BYTES_MAX)
                 .max_concurrent_streams(settings.max_concurrent_streams.unwrap_or(STREAMS_MAX));
+            if settings.adaptive {
+                builder.adaptive_window(true);
+            }
             if let Some((interval, timeout)) = settings.keep_alive {
                 builder
                     .keep_alive_interval(interval)

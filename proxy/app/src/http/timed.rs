@@ -185,7 +185,8 @@ impl http_body::Body for Receiving {
         while let Some((at, what)) = self.clock.deadline() {
             if at <= Instant::now() {
                 self.over = true;
-                self.inner.abort("timeout");
+                self.inner
+                    .abort("timeout", Failure::from(what).route_label());
                 return Poll::Ready(Some(if self.grpc {
                     Ok(Frame::trailers(trailers(what)))
                 } else {

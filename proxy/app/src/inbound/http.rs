@@ -17,6 +17,7 @@ use crate::tap;
 use crate::tap::exchange::{head_of, Tapped, View};
 use crate::telemetry::exchange::{Exchange, HttpMetrics};
 use crate::telemetry::registry::Counter;
+use crate::telemetry::stream::{self, Stream};
 use crate::telemetry::{short_meta, target_labels};
 use ::http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
@@ -26,7 +27,7 @@ use linkerd_proxy_core::failure::Failure;
 use linkerd_proxy_core::labels::Labels;
 use linkerd_proxy_core::meta::Meta;
 use linkerd_proxy_core::rate_limit::Scope;
-use linkerd_proxy_core::server::{ServerPolicy, Verdict};
+use linkerd_proxy_core::server::{Protocol, ServerPolicy, Verdict};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -62,6 +63,7 @@ struct Handles {
     route: usize,
     authorization: Arc<Meta>,
     http: Arc<HttpMetrics>,
+    stream: Arc<stream::Handles>,
     allowed: Arc<Counter>,
 }
 
@@ -148,10 +150,17 @@ impl Drop for Slot {
 }
 
 impl Connection {
-    async fn handle(
-        self: Arc<Self>,
-        mut request: Request<Incoming>,
-    ) -> Result<Response<Body>, Broken> {
+    async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Broken> {
+        let Some(log) = &self.inbound.access_log else {
+            return self.answer(request).await;
+        };
+        let noted = log.note(&request);
+        let response = self.answer(request).await?;
+        log.write(&noted, self.accepted.client, &self.accepted.tls, &response);
+        Ok(response)
+    }
+
+    async fn answer(&self, mut request: Request<Incoming>) -> Result<Response<Body>, Broken> {
         let manner = Manner::of(&request, self.emit);
         let in_flight = &self.inbound.in_flight;
         let _slot = Slot(in_flight.clone());
@@ -226,6 +235,9 @@ impl Connection {
         );
         let mut tap = self.tap(&request, &policy, &handles);
         let mut exchange = Exchange::begin(handles.http.clone(), grpc);
+        let mut measured = Stream::begin(&handles.stream);
+        let frames = &handles.stream.request_frames;
+        let request = request.map(|body| Body::counted(body, frames));
         let forwarded = self.forward(request, as_http2).await;
         match forwarded {
             Ok((response, upgraded, pooled)) => {
@@ -234,6 +246,7 @@ impl Connection {
                     .get("grpc-status")
                     .map(HeaderValue::as_bytes);
                 exchange.head(response.status().as_u16(), grpc_status);
+                measured.head(response.status().as_u16(), exchange.grpc_code());
                 if let Some(tap) = &mut tap {
                     tap.head(response.status(), response.headers());
                 }
@@ -244,6 +257,7 @@ impl Connection {
                     exchange: Some(exchange),
                     pooled,
                     tap,
+                    streams: [Some(measured), None],
                     ..AtEnd::default()
                 };
                 let mut response = response.map(|body| Body::tracked(body, end));
@@ -275,10 +289,12 @@ impl Connection {
                 let status = if manner.grpc { 200 } else { answer.status };
                 exchange.head(status, manner.grpc.then_some(grpc_status.as_bytes()));
                 exchange.end();
+                measured.fail(failure.route_label());
                 Ok(self.fail(failure, manner))
             }
             Err(Forward::Reset(error)) => {
                 exchange.fail("unclassified");
+                measured.fail("RESET");
                 Err(error)
             }
         }
@@ -287,7 +303,7 @@ impl Connection {
     /// Sends the request to the application.
     async fn forward(
         &self,
-        request: Request<Incoming>,
+        request: Request<Body>,
         as_http2: bool,
     ) -> Result<
         (
@@ -307,7 +323,7 @@ impl Connection {
         request.headers_mut().remove(DST_CANONICAL);
         if as_http2 {
             headers::to_http2(&mut request, self.accepted.target);
-            let sent = self.client.send_http2(request.map(Body::from)).await;
+            let sent = self.client.send_http2(request).await;
             return match sent {
                 Ok(response) => Ok((response, false, None)),
                 Err(SendError::Unsent(failure, _)) => Err(Forward::Failed(failure)),
@@ -320,7 +336,7 @@ impl Connection {
         if let Some(upgrade) = &upgrade {
             upgrade.request(&mut request);
         }
-        let sent = self.client.send_http1(request.map(Body::from), reuse).await;
+        let sent = self.client.send_http1(request, reuse).await;
         match sent {
             Ok((mut response, pooled)) => {
                 let drain = self.drain.clone();
@@ -449,6 +465,12 @@ impl Connection {
             route,
             authorization: authorization.clone(),
             http: Arc::new(HttpMetrics::new(metrics, endpoint)),
+            stream: stream::Handles::new(
+                metrics.servers.of(policy.protocol == Protocol::Grpc),
+                short_meta("parent", &policy.meta)
+                    .with_display("parent_port", self.accepted.target.port())
+                    .and(&short_meta("route", meta)),
+            ),
             allowed: metrics.http_allow.get(&allowed),
         });
         if handles.len() >= HANDLES_MAX {

@@ -5,12 +5,14 @@
 use super::discover::Rule;
 use super::endpoint::{Answer, Error};
 use super::http::Connection;
+use super::profile::Found;
 use crate::http::body::Body;
 use crate::http::peek::peek;
 use crate::http::replay::{keeping, Keep};
 use crate::http::respond::Manner;
 use crate::http::timed::Clock;
 use crate::http::upgrade;
+use crate::telemetry::exchange::Exchange;
 use ::http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use linkerd_proxy_core::failure::Failure;
 use linkerd_proxy_core::retry::{with_headers, Retry, HEADERS};
@@ -24,8 +26,8 @@ pub struct Plan<'a> {
     pub retry: Option<Cow<'a, Retry>>,
     /// How long it may take.
     pub timeouts: Timeouts,
-    /// Asked before each retry; a service profile's budget may refuse.
-    pub budget: Option<&'a (dyn Fn() -> bool + Sync)>,
+    /// The service profile's route, if requests follow a profile.
+    pub profile: Option<Found<'a>>,
 }
 
 impl<'a> Plan<'a> {
@@ -35,7 +37,7 @@ impl<'a> Plan<'a> {
         let mut plan = Self {
             retry: policy.retry.as_deref().map(Cow::Borrowed),
             timeouts: policy.timeouts,
-            budget: None,
+            profile: None,
         };
         if policy.obeys_headers {
             let headers = request.headers();
@@ -51,6 +53,21 @@ impl<'a> Plan<'a> {
             }
         }
         plan
+    }
+
+    /// Does as the profile's route says instead of as the rule says.
+    pub fn follow(&mut self, found: Found<'a>) {
+        self.retry = found.retry().map(Cow::Borrowed);
+        self.timeouts = Timeouts {
+            request: found.route.and_then(|route| route.timeout),
+            ..Timeouts::default()
+        };
+        self.profile = Some(found);
+    }
+
+    /// Whether a single attempt without limits will do.
+    pub fn is_plain(&self) -> bool {
+        self.retry.is_none() && self.timeouts.is_unlimited() && self.profile.is_none()
     }
 }
 
@@ -95,13 +112,42 @@ impl Connection {
         upgrade: &mut Option<upgrade::Pending>,
         manner: Manner,
     ) -> Result<Answer, Error> {
+        let Some(profile) = plan.profile else {
+            return self.repeated(rule, &plan, request, upgrade, manner).await;
+        };
+        let mut exchange = Exchange::begin(profile.metrics.effective.clone(), manner.grpc);
+        match self.repeated(rule, &plan, request, upgrade, manner).await {
+            Ok(answer) => Ok(measured(answer, exchange)),
+            Err(error) => {
+                let error = match error {
+                    Error::Failed(Failure::RequestTimeout) => {
+                        Error::Failed(Failure::ProfileTimeout)
+                    }
+                    error => error,
+                };
+                lost(&error, &mut exchange);
+                Err(error)
+            }
+        }
+    }
+
+    async fn repeated(
+        &self,
+        rule: &Rule,
+        plan: &Plan<'_>,
+        request: Request<Body>,
+        upgrade: &mut Option<upgrade::Pending>,
+        manner: Manner,
+    ) -> Result<Answer, Error> {
         let origin = Instant::now();
         let Some(retry) = plan
             .retry
+            .as_deref()
             .filter(|retry| retry.limit > 0 && upgrade.is_none())
         else {
+            let limits = (plan.timeouts, origin);
             return self
-                .timed(rule, plan.timeouts, origin, request, upgrade, manner)
+                .once(rule, plan, limits, request, upgrade, manner)
                 .await;
         };
         let head = Head::of(&request);
@@ -115,9 +161,9 @@ impl Connection {
                 ..plan.timeouts
             };
             let sent = self
-                .timed(rule, timeouts, origin, request, upgrade, manner)
+                .once(rule, plan, (timeouts, origin), request, upgrade, manner)
                 .await;
-            let (sent, wanted) = self.judge(&retry, sent, manner).await;
+            let (sent, wanted) = self.judge(retry, plan.profile, sent, manner).await;
             if !wanted {
                 if attempt > 0 && sent.is_ok() {
                     rule.metrics.retry_successes.add(1);
@@ -128,7 +174,7 @@ impl Connection {
                 rule.metrics.retry_limit_exceeded.add(1);
                 return sent;
             }
-            let Some(again) = self.next(&head, &keep, &plan.budget) else {
+            let Some(again) = self.next(&head, &keep, plan.profile) else {
                 rule.metrics.retry_overflow.add(1);
                 return sent;
             };
@@ -146,14 +192,34 @@ impl Connection {
         unreachable!("the loop ends at the last attempt")
     }
 
-    fn next(
+    /// One attempt, counted for the profile's route.
+    async fn once(
         &self,
-        head: &Head,
-        keep: &Keep,
-        budget: &Option<&(dyn Fn() -> bool + Sync)>,
-    ) -> Option<Request<Body>> {
+        rule: &Rule,
+        plan: &Plan<'_>,
+        (timeouts, origin): (Timeouts, Instant),
+        request: Request<Body>,
+        upgrade: &mut Option<upgrade::Pending>,
+        manner: Manner,
+    ) -> Result<Answer, Error> {
+        let begin = |found: Found<'_>| Exchange::begin(found.metrics.actual.clone(), manner.grpc);
+        let exchange = plan.profile.map(begin);
+        let sent = self
+            .timed(rule, timeouts, origin, request, upgrade, manner)
+            .await;
+        match (sent, exchange) {
+            (Ok(answer), Some(exchange)) => Ok(measured(answer, exchange)),
+            (Err(error), Some(mut exchange)) => {
+                lost(&error, &mut exchange);
+                Err(error)
+            }
+            (sent, None) => sent,
+        }
+    }
+
+    fn next(&self, head: &Head, keep: &Keep, profile: Option<Found<'_>>) -> Option<Request<Body>> {
         let body = keep.again()?;
-        if budget.is_some_and(|withdraw| !withdraw()) {
+        if profile.is_some_and(|found| !found.withdraw()) {
             return None;
         }
         Some(head.with(body))
@@ -163,6 +229,7 @@ impl Connection {
     async fn judge(
         &self,
         retry: &Retry,
+        profile: Option<Found<'_>>,
         sent: Result<Answer, Error>,
         manner: Manner,
     ) -> (Result<Answer, Error>, bool) {
@@ -179,7 +246,11 @@ impl Connection {
                 } else {
                     (body, None)
                 };
-                let wanted = retry.wants(parts.status.as_u16(), in_head.or(in_trailers));
+                let (status, grpc) = (parts.status.as_u16(), in_head.or(in_trailers));
+                let wanted = match profile {
+                    Some(found) => found.is_failure(status, grpc),
+                    None => retry.wants(status, grpc),
+                };
                 let response = ::http::Response::from_parts(parts, body);
                 (
                     Ok(Answer {
@@ -242,6 +313,34 @@ impl Connection {
             response: answer.response.map(|body| clock.response(body, grpc)),
             upgraded: None,
         })
+    }
+}
+
+/// Lets `exchange` see the rest of a response.
+fn measured(answer: Answer, mut exchange: Exchange) -> Answer {
+    let status = answer.response.headers().get("grpc-status");
+    let status = status.map(HeaderValue::as_bytes);
+    exchange.head(answer.response.status().as_u16(), status);
+    Answer {
+        response: answer.response.map(|body| body.exchanged(exchange)),
+        upgraded: answer.upgraded,
+    }
+}
+
+/// Counts an exchange that had no response.
+fn lost(error: &Error, exchange: &mut Exchange) {
+    match error {
+        Error::Failed(failure) | Error::Unsent(failure, _) => {
+            exchange.head(failure.answer().status, None);
+            exchange.end();
+        }
+        Error::Reply(reply) => {
+            exchange.head(reply.status(), None);
+            exchange.end();
+        }
+        Error::Reset(_) => {
+            exchange.fail("unclassified");
+        }
     }
 }
 

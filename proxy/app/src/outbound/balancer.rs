@@ -6,12 +6,14 @@ use super::endpoint::Endpoint;
 use super::gate::Gate;
 use super::Outbound;
 use crate::control::watch::{follow, Event};
+use crate::telemetry::balancer::BalancerMetrics;
 use linkerd_proxy_api::convert::destination::{update, Update};
 use linkerd_proxy_api::destination as api;
 use linkerd_proxy_core::balance::pick;
 use linkerd_proxy_core::breaker::Accrual;
 use linkerd_proxy_core::endpoint::Endpoint as Facts;
 use linkerd_proxy_core::failure::Failure;
+use linkerd_proxy_core::labels::Labels;
 use linkerd_proxy_core::outbound::Load;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -19,7 +21,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 
 const GET: &str = "/io.linkerd.proxy.destination.Destination/Get";
@@ -33,6 +35,7 @@ pub struct Balancer {
     path: String,
     load: Load,
     accrual: Option<Arc<Accrual>>,
+    metrics: BalancerMetrics,
     me: Weak<Self>,
     outbound: Weak<Outbound>,
     endpoints: Mutex<Endpoints>,
@@ -63,11 +66,15 @@ impl Balancer {
         path: String,
         load: Load,
         accrual: Option<Arc<Accrual>>,
+        labels: &Labels,
     ) -> Arc<Self> {
+        let failfast = outbound.settings.outbound.failfast_timeout;
+        let metrics = BalancerMetrics::new(&outbound.metrics.balancers, labels, failfast);
         let balancer = Arc::new_cyclic(|me| Self {
             path,
             load,
             accrual,
+            metrics,
             me: me.clone(),
             outbound: Arc::downgrade(outbound),
             endpoints: Mutex::default(),
@@ -126,13 +133,16 @@ impl Balancer {
         capacity: usize,
     ) -> Result<Arc<Endpoint>, Failure> {
         if let Some(endpoint) = self.pick() {
+            self.metrics.request(Duration::ZERO);
             return Ok(endpoint);
         }
+        let began = Instant::now();
         if self.shut.load(Relaxed) {
             return Err(Failure::FailFast);
         }
         let waiting = self.waiting.fetch_add(1, Relaxed);
-        let _waiter = Waiter(&self.waiting);
+        self.metrics.waiting.add(1);
+        let _waiter = Waiter(self);
         if waiting >= capacity {
             return Err(Failure::LoadShed);
         }
@@ -142,10 +152,12 @@ impl Balancer {
             // Registered before looking, so that no change between both is missed.
             changed.as_mut().enable();
             if let Some(endpoint) = self.pick() {
+                self.metrics.request(began.elapsed());
                 return Ok(endpoint);
             }
             if tokio::time::timeout_at(deadline, changed).await.is_err() {
                 if !self.shut.swap(true, Relaxed) {
+                    self.metrics.shut.add(1);
                     warn!(path = %self.path, "Service entering failfast");
                 }
                 return Err(Failure::FailFast);
@@ -159,6 +171,7 @@ impl Balancer {
             return;
         }
         debug!(path = %self.path, addr = %endpoint.facts.addr, "endpoint is unreachable");
+        self.count();
         tokio::spawn(recover(
             Arc::downgrade(self),
             Arc::downgrade(endpoint),
@@ -166,9 +179,17 @@ impl Balancer {
         ));
     }
 
+    fn count(&self) {
+        let endpoints = self.snapshot();
+        let ready = endpoints.iter().filter(|one| one.is_ready()).count();
+        self.metrics.endpoints(endpoints.len(), ready);
+    }
+
     /// Lets requests in again, because an endpoint may take them.
     pub fn opened(&self) {
+        self.count();
         if self.shut.swap(false, Relaxed) {
+            self.metrics.opened.add(1);
             info!(path = %self.path, "Service has recovered");
         }
         self.changed.notify_waiters();
@@ -184,6 +205,11 @@ impl Balancer {
             .iter()
             .map(|endpoint| (endpoint.facts.addr, endpoint.clone()))
             .collect();
+        match &change {
+            Change::Reset(_) => self.metrics.resets.add(1),
+            Change::Add(facts) => self.metrics.adds.add(facts.len() as u64),
+            Change::Remove(addrs) => self.metrics.removes.add(addrs.len() as u64),
+        }
         match change {
             Change::Reset(facts) => {
                 let old = std::mem::take(&mut by_addr);
@@ -205,6 +231,7 @@ impl Balancer {
         let any = list.iter().any(|endpoint| endpoint.is_ready());
         *slot = Arc::new(list);
         drop(slot);
+        self.count();
         if any {
             self.opened();
         }
@@ -235,11 +262,12 @@ impl Balancer {
     }
 }
 
-struct Waiter<'a>(&'a AtomicUsize);
+struct Waiter<'a>(&'a Balancer);
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+        self.0.waiting.fetch_sub(1, Relaxed);
+        self.0.metrics.waiting.add(-1);
     }
 }
 

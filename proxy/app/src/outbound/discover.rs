@@ -2,11 +2,12 @@
 
 use super::balancer::Balancer;
 use super::endpoint::Endpoint;
+use super::profile::Table;
 use super::Outbound;
 use crate::control::grpc::code;
 use crate::control::watch::{follow, Event};
-use crate::telemetry::registry::Counter;
 use crate::telemetry::route::RetryMetrics;
+use crate::telemetry::stream::Handles;
 use crate::telemetry::{full_meta, route_meta};
 use linkerd_proxy_api::convert;
 use linkerd_proxy_api::{destination as dst_api, outbound as api};
@@ -42,6 +43,8 @@ pub struct Logical {
     pub http2: Vec<Vec<Rule>>,
     /// Where bytes go.
     pub opaque: Rule,
+    /// The profile's routes, if requests follow the profile.
+    pub profile: Option<Table>,
 }
 
 /// A rule with its backends at hand.
@@ -50,13 +53,10 @@ pub struct Rule {
     pub policy: RulePolicy,
     /// What is counted for its retries.
     pub metrics: RetryMetrics,
+    /// What is counted for its requests.
+    pub stream: Arc<Handles>,
     backends: Vec<Backend>,
-    statuses: Labels,
-    counters: Mutex<Vec<(Outcome, Arc<Counter>)>>,
 }
-
-/// HTTP status (0 for none) and error.
-type Outcome = (u16, &'static str);
 
 /// A backend at hand.
 #[derive(Clone)]
@@ -65,8 +65,8 @@ pub struct Backend {
     pub target: BackendTarget,
     /// What is done to them.
     pub filters: Arc<[Filter]>,
-    /// Requests sent to it.
-    pub requests: Arc<Counter>,
+    /// What is counted for them.
+    pub stream: Arc<Handles>,
 }
 
 /// Where requests of a backend go.
@@ -90,31 +90,6 @@ impl Rule {
         };
         let chosen = crate::random::with(|rng| self.policy.distribution.pick(&ready, rng));
         chosen.and_then(|i| self.backends.get(i))
-    }
-
-    /// Counts a response, or the error that took its place.
-    pub fn responded(&self, outbound: &Outbound, status: u16, error: &'static str) {
-        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (status, error);
-        if let Some((_, counter)) = counters.iter().find(|(known, _)| *known == key) {
-            counter.add(1);
-            return;
-        }
-        let text = if status == 0 {
-            String::new()
-        } else {
-            status.to_string()
-        };
-        let labels = self
-            .statuses
-            .clone()
-            .with("http_status", &text)
-            .with("error", error);
-        let counter = outbound.metrics.route_statuses.get(&labels);
-        counter.add(1);
-        if counters.len() < 64 {
-            counters.push((key, counter));
-        }
     }
 }
 
@@ -223,6 +198,7 @@ impl Outbound {
         path: &str,
         load: Load,
         accrual: Option<&Arc<Accrual>>,
+        labels: Labels,
     ) -> Arc<Balancer> {
         let mut balancers = self
             .cache
@@ -235,12 +211,17 @@ impl Outbound {
         if let Some(known) = same_path.iter().filter_map(Weak::upgrade).find(alike) {
             return known;
         }
-        let balancer = Balancer::new(self, path.to_owned(), load, accrual.cloned());
+        let balancer = Balancer::new(self, path.to_owned(), load, accrual.cloned(), &labels);
         same_path.push(Arc::downgrade(&balancer));
         balancer
     }
 
-    fn resolve(self: &Arc<Self>, policy: ClientPolicy, old: Option<&Logical>) -> Logical {
+    fn resolve(
+        self: &Arc<Self>,
+        policy: ClientPolicy,
+        profile: Option<Table>,
+        old: Option<&Logical>,
+    ) -> Logical {
         let parent = policy.meta.clone();
         let none: Routes = Arc::new([]);
         let (http1, http2, opaque) = match &policy.protocol {
@@ -276,6 +257,7 @@ impl Outbound {
             http1,
             http2,
             opaque,
+            profile,
         }
     }
 
@@ -286,37 +268,43 @@ impl Outbound {
         policy: &RulePolicy,
         forwards: &mut Vec<Arc<Endpoint>>,
     ) -> Rule {
-        let labels = full_meta("parent", parent).and(&route_meta("route", route));
+        let parent = full_meta("parent", parent);
+        let labels = parent.clone().and(&route_meta("route", route));
+        let families = self.metrics.backends.of(policy.grpc);
         let backends = policy
             .distribution
             .backends()
             .into_iter()
-            .map(|facts| Backend {
-                target: self.target(facts, forwards),
-                filters: facts.filters.clone(),
-                requests: self
-                    .metrics
-                    .backend_requests
-                    .get(&labels.clone().and(&full_meta("backend", &facts.meta))),
+            .map(|facts| {
+                let backend = full_meta("backend", &facts.meta);
+                Backend {
+                    target: self.target(facts, parent.clone().and(&backend), forwards),
+                    filters: facts.filters.clone(),
+                    stream: Handles::new(families, labels.clone().and(&backend)),
+                }
             })
             .collect();
-        let statuses = labels.with("hostname", "");
+        let labels = labels.with("hostname", "");
         Rule {
             policy: policy.clone(),
-            metrics: RetryMetrics::new(&self.metrics, &statuses),
+            metrics: RetryMetrics::new(&self.metrics, &labels, policy.grpc),
+            stream: Handles::new(self.metrics.routes.of(policy.grpc), labels),
             backends,
-            statuses,
-            counters: Mutex::default(),
         }
     }
 
-    fn target(self: &Arc<Self>, facts: &Facts, forwards: &mut Vec<Arc<Endpoint>>) -> BackendTarget {
+    fn target(
+        self: &Arc<Self>,
+        facts: &Facts,
+        labels: Labels,
+        forwards: &mut Vec<Arc<Endpoint>>,
+    ) -> BackendTarget {
         match &facts.target {
             Target::Balance {
                 path,
                 load,
                 accrual,
-            } => BackendTarget::Balance(self.balancer(path, *load, accrual.as_ref())),
+            } => BackendTarget::Balance(self.balancer(path, *load, accrual.as_ref(), labels)),
             Target::Forward(endpoint) => {
                 if let Some(known) = forwards.iter().find(|known| known.facts == **endpoint) {
                     return BackendTarget::Forward(known.clone());
@@ -411,7 +399,12 @@ async fn run(
         let combined = combine(addr, profile, policy, timeout);
         debug!(%addr, parent = %combined.meta.name, "outbound policy updated");
         let old = publish.borrow().clone();
-        publish.send_replace(Some(Arc::new(strong.resolve(combined, old.as_deref()))));
+        let before = old.as_ref().and_then(|old| old.profile.as_ref());
+        let table = profile
+            .filter(|profile| profile.leads())
+            .map(|profile| Table::new(&strong, profile, addr.port(), before));
+        let resolved = strong.resolve(combined, table, old.as_deref());
+        publish.send_replace(Some(Arc::new(resolved)));
     };
     let profiles = async {
         if looked_up {

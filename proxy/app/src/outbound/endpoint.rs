@@ -168,7 +168,11 @@ impl Endpoint {
         };
         let http_labels = Labels::new().with("direction", "outbound").and(&labels);
         Arc::new(Self {
-            client: HttpClient::new(connector, settings.client_http2, pool),
+            client: HttpClient::new(
+                connector,
+                settings.client_http2.for_endpoint(facts.http2.as_ref()),
+                pool,
+            ),
             metrics: Arc::new(HttpMetrics::new(&outbound.metrics, http_labels)),
             ewma: Mutex::new(PeakEwma::new(estimate.default_rtt, estimate.decay, 0)),
             pending: AtomicU32::new(0),
@@ -336,6 +340,7 @@ impl Endpoint {
                     pending: Some(pending),
                     pooled,
                     tap,
+                    ..AtEnd::default()
                 };
                 Ok(Answer {
                     response: response.map(|body| Body::tracked(body, end)),

@@ -3,6 +3,7 @@
 use super::attempt::Plan;
 use super::discover::{BackendTarget, Entry, Rule};
 use super::endpoint::{Answer, Error};
+use super::profile::Table;
 use super::{Outbound, Source};
 use crate::http::body::Body;
 use crate::http::filters::{on_request, on_response};
@@ -12,8 +13,10 @@ use crate::http::server::{serve, Closer, Service};
 use crate::http::upgrade;
 use crate::http::{Broken, Version};
 use crate::net::io::Io;
-use ::http::{Method, Request, Response};
+use crate::telemetry::stream::Stream;
+use ::http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
+use linkerd_proxy_core::classify::parse_code;
 use linkerd_proxy_core::failure::Failure;
 use linkerd_proxy_core::labels::Labels;
 use linkerd_proxy_core::outbound::{Protocol, RulePolicy};
@@ -146,18 +149,12 @@ impl Connection {
             find(routes, &Routed(&request)).ok_or(Error::Failed(Failure::NoRoute))?;
         let matches = &routes[route].rules[rule].matches;
         let rule = &rules[route][rule];
+        let stream = Stream::begin(&rule.stream);
+        let profile = logical.profile.as_ref();
         let answer = self
-            .exchange(rule, matches, request, &mut upgrade, manner)
+            .exchange(rule, matches, profile, request, &mut upgrade, manner)
             .await;
-        match &answer {
-            Ok(answer) => rule.responded(&self.outbound, answer.response.status().as_u16(), ""),
-            Err(Error::Failed(failure) | Error::Unsent(failure, _)) => {
-                rule.responded(&self.outbound, 0, failure.route_label());
-            }
-            Err(Error::Reply(answer)) => rule.responded(&self.outbound, answer.status(), ""),
-            Err(Error::Reset(_)) => rule.responded(&self.outbound, 0, "RESET"),
-        }
-        answer
+        observed(answer, stream)
     }
 
     /// Applies the rule's filters around the request's attempts.
@@ -165,14 +162,22 @@ impl Connection {
         &self,
         rule: &Rule,
         matches: &[Match],
+        profile: Option<&Table>,
         mut request: Request<Incoming>,
         upgrade: &mut Option<upgrade::Pending>,
         manner: Manner,
     ) -> Result<Answer, Error> {
         on_request(&rule.policy.filters, matches, &mut request).map_err(Error::Reply)?;
-        let plan = Plan::of(rule, &mut request);
-        let request = request.map(Body::from);
-        let mut answer = if plan.retry.is_none() && plan.timeouts.is_unlimited() {
+        let mut plan = Plan::of(rule, &mut request);
+        if let Some(profile) = profile {
+            plan.follow(profile.find(&Routed(&request)));
+            if let Ok(dst) = HeaderValue::from_str(&profile.dst) {
+                request.headers_mut().insert(headers::DST_CANONICAL, dst);
+            }
+        }
+        let frames = &rule.stream.request_frames;
+        let request = request.map(|body| Body::counted(body, frames));
+        let mut answer = if plan.is_plain() {
             self.send(rule, request, upgrade).await?
         } else {
             // Boxed, so that exchanges without either stay small.
@@ -191,30 +196,29 @@ impl Connection {
     ) -> Result<Answer, Error> {
         let settings = &self.outbound.settings.outbound;
         let backend = rule.pick().ok_or(Error::Failed(Failure::LoadShed))?;
-        backend.requests.add(1);
         on_request(&backend.filters, &[], &mut request).map_err(Error::Reply)?;
-        let mut answer = match &backend.target {
-            BackendTarget::Fail => return Err(Error::Failed(Failure::NoBackend)),
-            BackendTarget::Forward(endpoint) => {
-                endpoint.send(request, upgrade, &self.source).await?
-            }
+        let stream = Stream::begin(&backend.stream);
+        let answer = match &backend.target {
+            BackendTarget::Fail => Err(Error::Failed(Failure::NoBackend)),
+            BackendTarget::Forward(endpoint) => endpoint.send(request, upgrade, &self.source).await,
             BackendTarget::Balance(balancer) => {
                 let deadline = Instant::now() + settings.failfast_timeout;
                 loop {
-                    let endpoint = balancer
-                        .acquire(deadline, settings.queue_capacity)
-                        .await
-                        .map_err(Error::Failed)?;
+                    let endpoint = match balancer.acquire(deadline, settings.queue_capacity).await {
+                        Ok(endpoint) => endpoint,
+                        Err(failure) => break Err(Error::Failed(failure)),
+                    };
                     match endpoint.send(request, upgrade, &self.source).await {
                         Err(Error::Unsent(_, unsent)) => {
                             balancer.failed(&endpoint);
                             request = *unsent;
                         }
-                        other => break other?,
+                        other => break other,
                     }
                 }
             }
         };
+        let mut answer = observed(answer, stream)?;
         on_response(&backend.filters, &mut answer.response);
         Ok(answer)
     }
@@ -234,4 +238,27 @@ impl Connection {
         }
         respond(failure, manner)
     }
+}
+
+/// Lets `stream` see the rest of an exchange.
+fn observed(answer: Result<Answer, Error>, mut stream: Stream) -> Result<Answer, Error> {
+    match &answer {
+        Ok(answer) => {
+            let grpc = answer.response.headers().get("grpc-status");
+            let code = grpc.and_then(|value| parse_code(value.as_bytes()));
+            stream.head(answer.response.status().as_u16(), code);
+        }
+        Err(Error::Failed(failure) | Error::Unsent(failure, _)) => {
+            stream.fail(failure.route_label());
+        }
+        Err(Error::Reply(reply)) => {
+            stream.head(reply.status(), None);
+            stream.end(None);
+        }
+        Err(Error::Reset(_)) => stream.fail("RESET"),
+    }
+    answer.map(|answer| Answer {
+        response: answer.response.map(|body| body.observed(stream)),
+        upgraded: answer.upgraded,
+    })
 }

@@ -12,7 +12,7 @@ pub struct HttpMetrics {
     labels: Labels,
     requests: Arc<Counter>,
     responses: Arc<Family<Counter>>,
-    latencies: Arc<Family<Histogram>>,
+    latencies: Option<Arc<Family<Histogram>>>,
     classes: Mutex<Vec<(Outcome, Arc<Counter>)>>,
     statuses: Mutex<Vec<(u16, Arc<Histogram>)>>,
 }
@@ -26,10 +26,21 @@ const HANDLES_MAX: usize = 64;
 impl HttpMetrics {
     /// Resolves the handles for `labels`.
     pub fn new(metrics: &Metrics, labels: Labels) -> Self {
+        let latency = Some(&metrics.latency);
+        Self::of(labels, &metrics.requests, &metrics.responses, latency)
+    }
+
+    /// Resolves handles of the given families.
+    pub fn of(
+        labels: Labels,
+        requests: &Family<Counter>,
+        responses: &Arc<Family<Counter>>,
+        latencies: Option<&Arc<Family<Histogram>>>,
+    ) -> Self {
         Self {
-            requests: metrics.requests.get(&labels),
-            responses: metrics.responses.clone(),
-            latencies: metrics.latency.clone(),
+            requests: requests.get(&labels),
+            responses: responses.clone(),
+            latencies: latencies.cloned(),
             classes: Mutex::default(),
             statuses: Mutex::default(),
             labels,
@@ -67,14 +78,15 @@ impl HttpMetrics {
     }
 
     fn latency(&self, status: u16, ms: u64) {
+        let Some(latencies) = &self.latencies else {
+            return;
+        };
         let mut statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, histogram)) = statuses.iter().find(|(known, _)| *known == status) {
             histogram.record(ms);
             return;
         }
-        let histogram = self
-            .latencies
-            .get(&self.labels.clone().with_display("status_code", status));
+        let histogram = latencies.get(&self.labels.clone().with_display("status_code", status));
         histogram.record(ms);
         if statuses.len() < HANDLES_MAX {
             statuses.push((status, histogram));

@@ -46,19 +46,50 @@ impl Gauge {
     }
 }
 
+/// Bounds of a histogram and how they are printed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shape {
+    bounds: &'static [u64],
+    unit: Unit,
+}
+
+/// How recorded values are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Unit {
+    /// As they are.
+    #[default]
+    Integer,
+    /// As floats.
+    Float,
+    /// Microseconds as seconds.
+    Seconds,
+}
+
+impl Unit {
+    fn print(self, value: u64) -> String {
+        match self {
+            Self::Integer => value.to_string(),
+            Self::Float => format!("{:?}", value as f64),
+            Self::Seconds => format!("{:?}", value as f64 / 1e6),
+        }
+    }
+}
+
 /// Counts of values by upper bound.
 #[derive(Debug)]
 pub struct Histogram {
-    bounds: &'static [u64],
+    shape: Shape,
     counts: Box<[AtomicU64]>,
     sum: AtomicU64,
 }
 
 impl Histogram {
-    fn new(bounds: &'static [u64]) -> Self {
-        let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
+    fn new(shape: Shape) -> Self {
+        let counts = (0..=shape.bounds.len())
+            .map(|_| AtomicU64::new(0))
+            .collect();
         Self {
-            bounds,
+            shape,
             counts,
             sum: AtomicU64::new(0),
         }
@@ -66,7 +97,7 @@ impl Histogram {
 
     /// Takes one value in.
     pub fn record(&self, value: u64) {
-        let at = self.bounds.partition_point(|bound| *bound < value);
+        let at = self.shape.bounds.partition_point(|bound| *bound < value);
         self.counts[at].fetch_add(1, Relaxed);
         self.sum.fetch_add(value, Relaxed);
     }
@@ -77,7 +108,7 @@ pub trait Metric: Send + Sync + 'static {
     /// The exposition type.
     const KIND: &'static str;
     /// Makes an empty one.
-    fn make(bounds: &'static [u64]) -> Self;
+    fn make(shape: Shape) -> Self;
     /// Writes its samples.
     fn write(&self, out: &mut String, name: &str, labels: &Labels);
     /// Something that changes whenever the metric does.
@@ -95,7 +126,7 @@ fn sample(out: &mut String, name: &str, labels: &Labels, value: impl std::fmt::D
 
 impl Metric for Counter {
     const KIND: &'static str = "counter";
-    fn make(_: &'static [u64]) -> Self {
+    fn make(_: Shape) -> Self {
         Self::default()
     }
     fn write(&self, out: &mut String, name: &str, labels: &Labels) {
@@ -109,7 +140,7 @@ impl Metric for Counter {
 
 impl Metric for Gauge {
     const KIND: &'static str = "gauge";
-    fn make(_: &'static [u64]) -> Self {
+    fn make(_: Shape) -> Self {
         Self::default()
     }
     fn write(&self, out: &mut String, name: &str, labels: &Labels) {
@@ -122,19 +153,24 @@ impl Metric for Gauge {
 
 impl Metric for Histogram {
     const KIND: &'static str = "histogram";
-    fn make(bounds: &'static [u64]) -> Self {
-        Self::new(bounds)
+    fn make(shape: Shape) -> Self {
+        Self::new(shape)
     }
     fn write(&self, out: &mut String, name: &str, labels: &Labels) {
         let bucket = format!("{name}_bucket");
         let mut total = 0;
         for (i, count) in self.counts.iter().enumerate() {
             total += count.load(Relaxed);
-            let le = self.bounds.get(i).map_or("+Inf".to_owned(), u64::to_string);
+            let le = self
+                .shape
+                .bounds
+                .get(i)
+                .map_or("+Inf".to_owned(), |bound| self.shape.unit.print(*bound));
             sample(out, &bucket, &labels.clone().with("le", &le), total);
         }
         sample(out, &format!("{name}_count"), labels, total);
-        sample(out, &format!("{name}_sum"), labels, self.sum.load(Relaxed));
+        let sum = self.shape.unit.print(self.sum.load(Relaxed));
+        sample(out, &format!("{name}_sum"), labels, sum);
     }
     fn mark(&self) -> u64 {
         self.counts.iter().map(|count| count.load(Relaxed)).sum()
@@ -149,20 +185,20 @@ struct Series<M> {
 
 /// All series of one name.
 pub struct Family<M> {
-    name: &'static str,
+    name: String,
     help: &'static str,
-    bounds: &'static [u64],
+    shape: Shape,
     series: Mutex<HashMap<Labels, Series<M>>>,
     overflow: Arc<M>,
 }
 
 impl<M: Metric> Family<M> {
-    fn new(name: &'static str, help: &'static str, bounds: &'static [u64]) -> Self {
-        let overflow = Arc::new(M::make(bounds));
+    fn new(name: &str, help: &'static str, shape: Shape) -> Self {
+        let overflow = Arc::new(M::make(shape));
         Self {
-            name,
+            name: name.to_owned(),
             help,
-            bounds,
+            shape,
             series: Mutex::default(),
             overflow,
         }
@@ -177,7 +213,7 @@ impl<M: Metric> Family<M> {
         if series.len() >= SERIES_MAX {
             return self.overflow.clone();
         }
-        let metric = Arc::new(M::make(self.bounds));
+        let metric = Arc::new(M::make(self.shape));
         let one = Series {
             metric: metric.clone(),
             mark: 0,
@@ -217,7 +253,7 @@ impl<M: Metric> Printed for Family<M> {
             M::KIND
         );
         for (labels, one) in series.iter() {
-            one.metric.write(out, self.name, labels);
+            one.metric.write(out, &self.name, labels);
         }
     }
 }
@@ -243,32 +279,55 @@ impl Registry {
     }
 
     /// Declares a family of counters.
-    pub fn counter(&mut self, name: &'static str, help: &'static str) -> Arc<Family<Counter>> {
-        self.declare(name, help, &[])
+    pub fn counter(&mut self, name: &str, help: &'static str) -> Arc<Family<Counter>> {
+        self.declare(name, help, Shape::default())
     }
 
     /// Declares a family of gauges.
-    pub fn gauge(&mut self, name: &'static str, help: &'static str) -> Arc<Family<Gauge>> {
-        self.declare(name, help, &[])
+    pub fn gauge(&mut self, name: &str, help: &'static str) -> Arc<Family<Gauge>> {
+        self.declare(name, help, Shape::default())
     }
 
     /// Declares a family of histograms with ascending upper bounds.
     pub fn histogram(
         &mut self,
-        name: &'static str,
+        name: &str,
         help: &'static str,
         bounds: &'static [u64],
     ) -> Arc<Family<Histogram>> {
-        self.declare(name, help, bounds)
+        let unit = Unit::Integer;
+        self.declare(name, help, Shape { bounds, unit })
+    }
+
+    /// Declares a family of histograms that record microseconds and print seconds.
+    pub fn seconds(
+        &mut self,
+        name: &str,
+        help: &'static str,
+        bounds: &'static [u64],
+    ) -> Arc<Family<Histogram>> {
+        let unit = Unit::Seconds;
+        self.declare(name, help, Shape { bounds, unit })
+    }
+
+    /// Declares a family of histograms of bytes.
+    pub fn bytes(
+        &mut self,
+        name: &str,
+        help: &'static str,
+        bounds: &'static [u64],
+    ) -> Arc<Family<Histogram>> {
+        let unit = Unit::Float;
+        self.declare(name, help, Shape { bounds, unit })
     }
 
     fn declare<M: Metric>(
         &mut self,
-        name: &'static str,
+        name: &str,
         help: &'static str,
-        bounds: &'static [u64],
+        shape: Shape,
     ) -> Arc<Family<M>> {
-        let family = Arc::new(Family::new(name, help, bounds));
+        let family = Arc::new(Family::new(name, help, shape));
         self.families.push(family.clone());
         family
     }
@@ -303,6 +362,16 @@ mod tests {
             latency_ms_bucket{a=\"b\",le=\"1\"} 2\nlatency_ms_bucket{a=\"b\",le=\"10\"} 4\n\
             latency_ms_bucket{a=\"b\",le=\"+Inf\"} 5\nlatency_ms_count{a=\"b\"} 5\nlatency_ms_sum{a=\"b\"} 24\n";
         assert_eq!(expected, rendered(&registry));
+    }
+
+    #[test]
+    fn seconds_are_printed_as_floats() {
+        let mut registry = Registry::new(Duration::from_secs(60));
+        let family = registry.seconds("d_seconds", "Time.", &[50_000, 1_000_000]);
+        family.get(&Labels::new()).record(50_000);
+        let text = rendered(&registry);
+        assert!(text.contains("d_seconds_bucket{le=\"0.05\"} 1\n"), "{text}");
+        assert!(text.contains("{le=\"1.0\"} 1\n") && text.contains("d_seconds_sum 0.05\n"));
     }
 
     #[test]

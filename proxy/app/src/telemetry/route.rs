@@ -1,38 +1,40 @@
-//! What is counted per outbound route.
+//! What is counted per outbound route: retries, and the routes of service profiles.
 
-use super::registry::{Counter, Family, Registry};
-use super::Metrics;
-use linkerd_proxy_core::labels::Labels;
+use super::exchange::HttpMetrics;
+use super::registry::{Counter, Family, Histogram, Registry};
+use super::{Metrics, LATENCY_MS};
+use linkerd_proxy_core::labels::{label_name, Labels};
 use std::sync::Arc;
 
 /// Families of retries.
 pub struct RetryFamilies {
-    requests: Arc<Family<Counter>>,
-    successes: Arc<Family<Counter>>,
-    limit_exceeded: Arc<Family<Counter>>,
-    overflow: Arc<Family<Counter>>,
+    http: [Arc<Family<Counter>>; 4],
+    grpc: [Arc<Family<Counter>>; 4],
 }
 
 impl RetryFamilies {
     /// Declares them.
     pub fn new(r: &mut Registry) -> Self {
+        let mut make = |kind: &str| {
+            [
+                ("requests", "Retry requests emitted"),
+                ("successes", "Successful responses to retry requests"),
+                (
+                    "limit_exceeded",
+                    "Retryable responses not sent due to retry limits",
+                ),
+                (
+                    "overflow",
+                    "Retryable responses not sent due to circuit breakers",
+                ),
+            ]
+            .map(|(what, help)| {
+                r.counter(&format!("outbound_{kind}_route_retry_{what}_total"), help)
+            })
+        };
         Self {
-            requests: r.counter(
-                "outbound_http_route_retry_requests_total",
-                "Retry requests emitted",
-            ),
-            successes: r.counter(
-                "outbound_http_route_retry_successes_total",
-                "Successful responses to retry requests",
-            ),
-            limit_exceeded: r.counter(
-                "outbound_http_route_retry_limit_exceeded_total",
-                "Retryable responses not sent due to retry limits",
-            ),
-            overflow: r.counter(
-                "outbound_http_route_retry_overflow_total",
-                "Retryable responses not sent due to circuit breakers",
-            ),
+            http: make("http"),
+            grpc: make("grpc"),
         }
     }
 }
@@ -51,12 +53,92 @@ pub struct RetryMetrics {
 
 impl RetryMetrics {
     /// Resolves the handles for `labels`.
-    pub fn new(metrics: &Metrics, labels: &Labels) -> Self {
+    pub fn new(metrics: &Metrics, labels: &Labels, grpc: bool) -> Self {
+        let families = if grpc {
+            &metrics.retry.grpc
+        } else {
+            &metrics.retry.http
+        };
+        let [requests, successes, limit_exceeded, overflow] = families;
         Self {
-            retry_requests: metrics.retry.requests.get(labels),
-            retry_successes: metrics.retry.successes.get(labels),
-            retry_limit_exceeded: metrics.retry.limit_exceeded.get(labels),
-            retry_overflow: metrics.retry.overflow.get(labels),
+            retry_requests: requests.get(labels),
+            retry_successes: successes.get(labels),
+            retry_limit_exceeded: limit_exceeded.get(labels),
+            retry_overflow: overflow.get(labels),
+        }
+    }
+}
+
+/// Families of service profiles' routes.
+pub struct ProfileFamilies {
+    requests: Arc<Family<Counter>>,
+    responses: Arc<Family<Counter>>,
+    latency: Arc<Family<Histogram>>,
+    actual_requests: Arc<Family<Counter>>,
+    actual_responses: Arc<Family<Counter>>,
+    retryable: Arc<Family<Counter>>,
+}
+
+impl ProfileFamilies {
+    /// Declares them.
+    pub fn new(r: &mut Registry) -> Self {
+        Self {
+            requests: r.counter("route_request_total", "Total count of HTTP requests."),
+            responses: r.counter("route_response_total", "Total count of HTTP responses."),
+            latency: r.histogram(
+                "route_response_latency_ms",
+                "Elapsed times between a request's headers being received and its response stream completing",
+                LATENCY_MS,
+            ),
+            actual_requests: r.counter("route_actual_request_total", "Total count of HTTP requests."),
+            actual_responses: r.counter(
+                "route_actual_response_total",
+                "Total count of HTTP responses.",
+            ),
+            retryable: r.counter(
+                "route_retryable_total",
+                "Total count of retryable HTTP responses.",
+            ),
+        }
+    }
+}
+
+/// Handles of one route of a profile.
+pub struct ProfileMetrics {
+    /// Exchanges as the application sees them.
+    pub effective: Arc<HttpMetrics>,
+    /// Attempts.
+    pub actual: Arc<HttpMetrics>,
+    /// Failures that could be tried again.
+    pub retryable: Arc<Counter>,
+    /// Those for which there was no budget.
+    pub no_budget: Arc<Counter>,
+}
+
+impl ProfileMetrics {
+    /// Resolves the handles of a route to `dst` (`name:port`) with these labels.
+    pub fn new(metrics: &Metrics, dst: &str, route: &[(String, String)]) -> Self {
+        let families = &metrics.profiles;
+        let mut labels = Labels::new().with("direction", "outbound").with("dst", dst);
+        for (name, value) in route {
+            labels.push(&label_name("rt_", name), value);
+        }
+        let none = labels.clone().with("skipped", "no_budget");
+        Self {
+            retryable: families.retryable.get(&labels),
+            no_budget: families.retryable.get(&none),
+            effective: Arc::new(HttpMetrics::of(
+                labels.clone(),
+                &families.requests,
+                &families.responses,
+                Some(&families.latency),
+            )),
+            actual: Arc::new(HttpMetrics::of(
+                labels,
+                &families.actual_requests,
+                &families.actual_responses,
+                None,
+            )),
         }
     }
 }

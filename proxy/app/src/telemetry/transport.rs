@@ -4,6 +4,7 @@ use super::registry::{Counter, Family, Gauge};
 use super::Metrics;
 use linkerd_proxy_core::labels::Labels;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
 
 /// Handles for connections with the same labels.
@@ -14,6 +15,7 @@ pub struct Transport {
     read: Arc<Counter>,
     write: Arc<Counter>,
     closes: Arc<Family<Counter>>,
+    closed: Arc<AtomicU64>,
     labels: Arc<Labels>,
 }
 
@@ -26,6 +28,7 @@ impl Transport {
             read: metrics.tcp_read.get(&labels),
             write: metrics.tcp_write.get(&labels),
             closes: metrics.tcp_close.clone(),
+            closed: metrics.closed.clone(),
             labels: Arc::new(labels),
         }
     }
@@ -75,6 +78,7 @@ impl Meter {
 impl Drop for Meter {
     fn drop(&mut self) {
         self.transport.connections.add(-1);
+        self.transport.closed.fetch_add(1, Relaxed);
         let labels = Labels::clone(&self.transport.labels).with("errno", self.errno);
         self.transport.closes.get(&labels).add(1);
     }

@@ -363,3 +363,92 @@ fn inbound_filters_answer_for_the_application() {
             == StatusCode::IM_A_TEAPOT
     });
 }
+
+/// A profile with one retryable route that ends its requests after a while.
+fn profiled() -> Amendments {
+    use linkerd_proxy_api::destination as dst;
+    Amendments {
+        profile: Some(Box::new(|profile| {
+            if profile.fully_qualified_name.is_empty() {
+                return;
+            }
+            let regex = "/(list|flaky|sleep|[0-9]+).*".to_owned();
+            let path = dst::request_match::Match::Path(dst::PathMatch { regex });
+            profile.routes = vec![dst::Route {
+                condition: Some(dst::RequestMatch {
+                    r#match: Some(path),
+                }),
+                metrics_labels: [("route".to_owned(), "list".to_owned())].into(),
+                is_retryable: true,
+                timeout: ms(500),
+                ..Default::default()
+            }];
+        })),
+        ..Amendments::default()
+    }
+}
+
+#[test]
+fn routes_of_service_profiles_retry_time_out_and_count() {
+    let Some(mesh) = start(profiled()) else {
+        return;
+    };
+    let status = |path| {
+        mesh.send(From::Meshed, SERVICE, get(Version::HTTP_11, path))
+            .status
+    };
+    assert_eq!(StatusCode::OK, status("/list"));
+    assert_eq!(StatusCode::OK, status("/7/flaky/3"));
+    assert_eq!(StatusCode::GATEWAY_TIMEOUT, status("/sleep/5000"));
+    assert_eq!(StatusCode::OK, status("/other"));
+    let page = mesh.client.metrics();
+    let value = |series: &str| {
+        page.lines()
+            .find_map(|line| line.strip_prefix(series)?.trim().parse::<u64>().ok())
+            .unwrap_or_default()
+    };
+    let labels = format!("direction=\"outbound\",dst=\"{AUTHORITY}\"");
+    for (family, route, expected) in [
+        ("route_request_total", ",rt_route=\"list\"", 3),
+        ("route_actual_request_total", ",rt_route=\"list\"", 6),
+        ("route_retryable_total", ",rt_route=\"list\"", 3),
+        ("route_request_total", "", 1),
+    ] {
+        let series = format!("{family}{{{labels}{route}}}");
+        assert_eq!(expected, value(&series), "{series}\n{page}");
+    }
+}
+
+#[test]
+fn routes_backends_and_servers_are_measured() {
+    let Some(mesh) = start(Amendments::default()) else {
+        return;
+    };
+    mesh.send(From::Meshed, SERVICE, get(Version::HTTP_11, "/status/404"));
+    mesh.send(From::Meshed, SERVICE, get(Version::HTTP_2, "/"));
+    let outbound = mesh.client.metrics();
+    for part in [
+        "outbound_http_route_request_duration_seconds_bucket{parent_group=\"core\"",
+        "outbound_http_route_request_statuses_total{parent_group=\"core\"",
+        "hostname=\"\",http_status=\"404\",error=\"\"} 1",
+        "hostname=\"\",http_status=\"200\",error=\"\"} 1",
+        "outbound_http_route_backend_response_statuses_total{",
+        "outbound_http_route_backend_response_frame_size_bytes_bucket{",
+        "le=\"10240.0\"}",
+        "outbound_http_balancer_endpoints{",
+        "endpoint_state=\"ready\"} 1",
+        "outbound_http_balancer_p2c_updates_total{",
+        "outbound_http_balancer_queue_requests_total{",
+    ] {
+        assert!(outbound.contains(part), "{part}\n{outbound}");
+    }
+    let inbound = mesh.server.metrics();
+    for part in [
+        "inbound_http_requests_total{parent_group=\"\",parent_kind=\"default\"",
+        "inbound_http_request_duration_seconds_bucket{",
+        "inbound_http_response_frame_size_bytes_bucket{",
+        "http_status=\"404\",error=\"\"} 1",
+    ] {
+        assert!(inbound.contains(part), "{part}\n{inbound}");
+    }
+}
