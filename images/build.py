@@ -71,6 +71,7 @@ def archives(proxy: Path) -> dict[str, Mapping[str, Image]]:
 
     Args:
         proxy: The `linkerd-proxy` to put into the data plane's images.
+
     Raises:
         ValueError: the proxy image is larger than `PROXY_BYTES_MAX`.
         FileNotFoundError: Prometheus is not installed.

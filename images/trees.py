@@ -78,9 +78,7 @@ def _needed(objects: Iterable[Path]) -> set[tuple[str, str]]:
     done = subprocess.run(["ldd", *paths], capture_output=True, text=True, check=False)
     if missing := re.search(r"(\S+) => not found", done.stdout):
         raise FileNotFoundError(f"shared library {missing[1]} is missing on this machine")
-    return {
-        (name or os.path.basename(path), path) for name, path in _LDD_LINE.findall(done.stdout)
-    }
+    return {(name or os.path.basename(path), path) for name, path in _LDD_LINE.findall(done.stdout)}
 
 
 def python() -> list[Entry]:

@@ -1,8 +1,8 @@
 """The embedded API server and Kubernetes' own answer the same requests alike.
 
 Each scenario runs against both, in a namespace of its own, and what it saw is compared word for
-word; nothing is expected that the real server does not say. What is known to differ, and may, is
-listed in `DIFFERS` with the reason.
+word, piece by piece; nothing is expected that the real server does not say. What is known to differ
+is listed in `contract/differences.py`; what is listed there must differ, so the list cannot rot.
 """
 
 from __future__ import annotations
@@ -29,15 +29,14 @@ from tests.kubernetes.bed import cluster
 from tests.kubernetes.bed.paths import Paths
 from tests.kubernetes.contract import access, admission, crds, discovery, reading, writing
 from tests.kubernetes.contract import hooks as hooks_program
-from tests.kubernetes.contract.api import Api
+from tests.kubernetes.contract.api import Api, parts
+from tests.kubernetes.contract.differences import DISCOVERY, KNOWN
 from tests.kubernetes.contract.objects import WIDGETS
 from tests.wire.local_server import running
 
 pytestmark = pytest.mark.timeout(180)
 
 _HOOKS_PORT = 18443
-#: Scenario → why the embedded server may answer otherwise.
-DIFFERS: dict[str, str] = {}
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +115,7 @@ def _scenarios() -> Iterator[Any]:
     for module in (reading, writing, crds, access, admission):
         for name, scenario in _functions(module):
             label = f"{module.__name__.rpartition('.')[2]}.{name}"
-            marks = []
-            if label in DIFFERS:
-                marks = [pytest.mark.xfail(reason=DIFFERS[label], strict=True)]
-            yield pytest.param(scenario, id=label, marks=marks)
+            yield pytest.param(label, scenario, id=label)
 
 
 def _functions(module: ModuleType) -> list[tuple[str, Callable[[Api], Any]]]:
@@ -130,15 +126,25 @@ def _functions(module: ModuleType) -> list[tuple[str, Callable[[Api], Any]]]:
     ]
 
 
-@pytest.mark.parametrize("scenario", list(_scenarios()))
+@pytest.mark.parametrize(("label", "scenario"), list(_scenarios()))
 def test_both_servers_answer_alike(
-    servers: tuple[Api, Api], scenario: Callable[[Api], Any], request: pytest.FixtureRequest
+    servers: tuple[Api, Api], label: str, scenario: Callable[[Api], Any]
 ) -> None:
-    real, embedded = (_seen(api, scenario) for api in servers)
-    if real != embedded:
-        wanted, found = _text(real), _text(embedded)
-        lines = difflib.unified_diff(wanted, found, "kubernetes", "embedded", n=4, lineterm="")
-        pytest.fail("\n".join(lines), pytrace=False)
+    real, embedded = (parts(_seen(api, scenario)) for api in servers)
+    known = KNOWN.get(label, {})
+    differing = {key for key in real.keys() | embedded.keys() if real.get(key) != embedded.get(key)}
+    new = {key: value for key, value in real.items() if key in differing - known.keys()}
+    lines = difflib.unified_diff(
+        _text(new),
+        _text({key: embedded.get(key) for key in new}),
+        "kubernetes",
+        "embedded",
+        n=2,
+        lineterm="",
+    )
+    if text := "\n".join(lines):
+        pytest.fail(text, pytrace=False)
+    assert sorted(known) == sorted(differing), "what is listed as different no longer differs"
 
 
 def _seen(server: Api, scenario: Callable[[Api], Any]) -> Any:
@@ -161,7 +167,7 @@ def test_the_embedded_server_discovers_as_kubernetes_does(servers: tuple[Api, Ap
         for name, told in names.items()
         if real.get(group, {}).get(name) != told
     }
-    assert {} == differing
+    assert sorted(DISCOVERY) == sorted(differing), differing
     groups = discovery.preferred(servers[1])
     assert groups == {
         name: version for name, version in discovery.preferred(servers[0]).items() if name in groups

@@ -113,9 +113,6 @@ def _request(api: Api, answer: Any) -> Any:
     found = api.masked(json.loads(base64.b64decode(text)))
     # Who asked is the administrator of either cluster.
     found["request"].pop("userInfo")
-    for key in ("object", "oldObject"):
-        if found["request"].get(key):
-            found["request"][key]["metadata"].pop("managedFields", None)
     return found
 
 
@@ -182,7 +179,7 @@ def bad_configurations(api: Api) -> Any:
     for change in changes:
         hook = {**_hook(api, "bad", "/validate"), **change}
         body = {"metadata": {"name": f"{api.namespace}-bad"}, "webhooks": [hook]}
-        answer = api.refusal("POST", path, body)
+        answer = api.refusal("POST", path, body, dryRun="All")
         seen.append((change, answer["status"], answer["reason"], answer["causes"]))
     return seen
 
@@ -194,7 +191,6 @@ def configuration_defaults(api: Api) -> Any:
     for kind in ("validating", "mutating"):
         path = api.cluster(_ADMISSION, f"{kind}webhookconfigurations")
         answer = api.ask("POST", path, body)
-        answer["body"]["metadata"].pop("managedFields", None)
         (made,) = answer["body"]["webhooks"]
         made.pop("clientConfig")
         seen.append(answer)

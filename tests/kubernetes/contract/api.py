@@ -1,7 +1,8 @@
 """A client that records what an API server answers, without what may differ between two of them.
 
-Masked: identifiers, versions, times, generated names and addresses. Kept: everything else, word for
-word, because clients and users read it.
+Masked: identifiers, versions, times. Left out: what is empty, which clients take like what is absent,
+and who manages which field, which scenarios of its own ask for. Kept: everything else; of messages
+those that users search for (`_WORDED`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ APPLY_PATCH = "application/apply-patch+yaml"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 
 _MASKED = frozenset(("uid", "resourceVersion", "creationTimestamp", "selfLink", "time"))
+#: Refusals whose words people and programs look for; others say where the fault is in many ways.
+_WORDED = frozenset((401, 403, 404, 405, 409))
+_WARNING = re.compile(r'\d+ \S+ "(?:[^"\\]|\\.)*"')
 _VARIES = (
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "<uid>"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "<time>"),
@@ -80,8 +84,9 @@ class Api:
         """Sends one request; returns its status, warnings and body, masked."""
         answer = self.send(method, path, body, **options)
         seen: Object = {"status": answer.status_code, "body": self.masked(_decoded(answer))}
-        if warnings := answer.headers.get_list("warning"):
-            seen["warnings"] = warnings
+        # One header per warning or all in one: RFC 9110 §5.2.
+        if warnings := ", ".join(answer.headers.get_list("warning")):
+            seen["warnings"] = sorted(_WARNING.findall(warnings))
         return seen
 
     def refusal(self, method: str, path: str, body: Any = None, **options: Any) -> Object:
@@ -91,12 +96,20 @@ class Api:
         if not isinstance(found, dict):
             return seen
         causes = (found.get("details") or {}).get("causes") or []
+        status = seen["status"]
         return {
-            "status": seen["status"],
+            "status": status,
             "reason": found.get("reason"),
-            "message": found.get("message"),
-            "causes": [(one.get("reason"), one.get("field")) for one in causes],
+            "message": found.get("message") if status in _WORDED else "",
+            "causes": sorted((str(one.get("reason")), str(one.get("field"))) for one in causes),
         }
+
+    def managers(self, path: str) -> Any:
+        """Returns who manages which field of an object."""
+        found = self.send("GET", path).json()["metadata"].get("managedFields") or []
+        for one in found:
+            one.pop("time", None)
+        return found
 
     def make(self, path: str, body: Object, **options: Any) -> Object:
         """Creates an object that is only a means; returns it unmasked."""
@@ -114,10 +127,12 @@ class Api:
     def masked(self, value: Any) -> Any:
         """Returns a value without what may differ between servers."""
         if isinstance(value, dict):
-            return {
+            kept = {
                 key: f"<{key}>" if key in _MASKED and one else self.masked(one)
                 for key, one in value.items()
+                if key != "managedFields"
             }
+            return {key: one for key, one in kept.items() if one not in (None, {}, [], "")}
         if isinstance(value, list):
             return [self.masked(one) for one in value]
         if isinstance(value, str):
@@ -166,6 +181,25 @@ def _decoded(answer: httpx2.Response) -> Any:
         return answer.json()
     except ValueError:
         return answer.text
+
+
+def parts(seen: Any) -> dict[str, Any]:
+    """Returns what a scenario saw in pieces that are compared one by one: two levels deep."""
+    return {
+        f"{outer}/{inner}": value
+        for outer, level in _level(seen).items()
+        for inner, value in (_level(level).items() if isinstance(level, list | tuple) else ())
+    } | {
+        outer: level for outer, level in _level(seen).items() if not isinstance(level, list | tuple)
+    }
+
+
+def _level(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {str(key): one for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return {str(at): one for at, one in enumerate(value)}
+    return {"0": value}
 
 
 def brief(events: Sequence[tuple[str, Any]]) -> list[tuple[str, str]]:

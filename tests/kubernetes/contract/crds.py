@@ -17,7 +17,6 @@ def definition(api: Api) -> Any:
         "GET", api.cluster(_CRDS, "customresourcedefinitions", WIDGETS["metadata"]["name"])
     )
     body = found["body"]
-    body["metadata"].pop("managedFields", None)
     for condition in body["status"]["conditions"]:
         condition.pop("lastTransitionTime", None)
         condition.pop("observedGeneration", None)
@@ -26,7 +25,11 @@ def definition(api: Api) -> Any:
 
 
 def discovered(api: Api) -> Any:
-    return [api.ask("GET", f"/apis/{_V1}"), api.ask("GET", "/apis/contract.l5dx.io")]
+    found = api.ask("GET", f"/apis/{_V1}")
+    for one in found["body"]["resources"]:
+        one.pop("storageVersionHash", None)
+        one["verbs"].sort()
+    return [found, api.ask("GET", "/apis/contract.l5dx.io")]
 
 
 def defaults_and_pruning(api: Api) -> Any:
@@ -118,7 +121,11 @@ def printed(api: Api) -> Any:
     status = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
     api.send("PATCH", api.grouped(_V1, "widgets", "w", "status"), status, kind=MERGE_PATCH)
     found = api.send("GET", api.grouped(_V1, "widgets"), accept=TABLE).json()
-    return found["columnDefinitions"], [row["cells"] for row in found["rows"]]
+    columns = [
+        {key: one for key, one in column.items() if key != "description"}
+        for column in found["columnDefinitions"]
+    ]
+    return columns, [row["cells"][:-1] for row in found["rows"]]
 
 
 def bad_definitions(api: Api) -> Any:
@@ -129,7 +136,7 @@ def bad_definitions(api: Api) -> Any:
         body["metadata"]["name"] = "gears.contract.l5dx.io"
         body["spec"]["names"] = {"plural": "gears", "kind": "Gear"}
         change(body)
-        answer = api.refusal("POST", path, body)
+        answer = api.refusal("POST", path, body, dryRun="All")
         return answer["status"], answer["reason"], answer["causes"]
 
     def no_storage(body: Any) -> None:

@@ -12,7 +12,7 @@ def a_config_map(name: str, labels: dict[str, str] | None = None, **data: str) -
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": name, **({"labels": labels} if labels else {})},
-        "data": data,
+        **({"data": data} if data else {}),
     }
 
 
@@ -75,11 +75,11 @@ def a_binding(name: str, role: str, account: str, namespace: str) -> Object:
     }
 
 
-def a_widget(name: str, **spec: Any) -> Object:
+def a_widget(widget: str, /, **spec: Any) -> Object:
     return {
         "apiVersion": "contract.l5dx.io/v1",
         "kind": "Widget",
-        "metadata": {"name": name},
+        "metadata": {"name": widget},
         "spec": spec,
     }
 

@@ -154,7 +154,6 @@ def watch_refusals(api: Api) -> Any:
     return [
         api.refusal("GET", path, watch="true", resourceVersion="abc"),
         api.refusal("GET", path, watch="true", labelSelector="a in"),
-        api.refusal("GET", path, watch="true", sendInitialEvents="true"),
         api.refusal("GET", path, sendInitialEvents="true"),
     ]
 
@@ -191,14 +190,15 @@ def tables(api: Api) -> Any:
 def _table(api: Api, path: str) -> Any:
     found = api.masked(api.send("GET", path, accept=TABLE).json())
     columns = [
-        (one["name"], one["type"], one["format"], one["priority"])
+        (one["name"], one["type"], one.get("format"), one["priority"])
         for one in found["columnDefinitions"]
     ]
     ages = {at for at, column in enumerate(columns) if column[0] == "Age"}
     rows = [
-        [cell for at, cell in enumerate(row["cells"]) if at not in ages] for row in found["rows"]
+        [cell for at, cell in enumerate(row["cells"]) if at not in ages]
+        for row in found.get("rows") or ()
     ]
-    kinds = {row["object"]["kind"] for row in found["rows"]}
+    kinds = {row["object"]["kind"] for row in found.get("rows") or ()}
     return {"kind": found["kind"], "columns": columns, "rows": rows, "objects": sorted(kinds)}
 
 

@@ -246,7 +246,7 @@ def apply_lists(api: Api) -> Any:
     return [
         containers(api.ask("PATCH", one, body, kind=APPLY_PATCH, fieldManager=manager))
         for manager, body in (("one", base), ("two", other), ("one", less), ("three", less))
-    ] + [api.ask("GET", one)["body"]["metadata"]["managedFields"]]
+    ]
 
 
 def managers(api: Api) -> Any:
@@ -255,7 +255,17 @@ def managers(api: Api) -> Any:
     api.send("POST", path, a_config_map("a", x="1"), fieldManager="creator")
     api.send("PATCH", one, {"data": {"y": "1"}}, kind=MERGE_PATCH, fieldManager="patcher")
     api.send("PATCH", one, {"data": {"x": "2"}}, kind=MERGE_PATCH, fieldManager="patcher")
-    return api.ask("GET", one)["body"]["metadata"]["managedFields"]
+    return api.managers(one)
+
+
+def appliers(api: Api) -> Any:
+    """Who applied which field, beside nobody who updates."""
+    one = api.grouped("apps/v1", "deployments", "d")
+    body = a_deployment("d", replicas=2)
+    api.send("PATCH", one, body, kind=APPLY_PATCH, fieldManager="first")
+    more = {**a_deployment("d"), "metadata": {"name": "d", "labels": {"a": "b"}}}
+    api.send("PATCH", one, more, kind=APPLY_PATCH, fieldManager="second")
+    return api.managers(one)
 
 
 def status_subresource(api: Api) -> Any:
@@ -342,7 +352,6 @@ def _without_names(answer: Any) -> Any:
                 for mount in container.get("volumeMounts") or ():
                     if mount["name"] == generated:
                         mount["name"] = "kube-api-access-<x>"
-    answer["body"]["metadata"].pop("managedFields", None)
     return answer
 
 
