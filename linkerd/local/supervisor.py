@@ -44,6 +44,8 @@ from linkerd.local.paths import (
 DEFAULT_PORT = 6443
 #: How many ports after the default are tried when the user names none.
 PORTS_TRIED = 100
+#: What a running cluster does not do and nobody would see otherwise.
+NOTES = ("resource limits and the sizes of volumes are not enforced",)
 _READY_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 15.0
 _CHILD_STOP_S = 5.0
@@ -70,6 +72,7 @@ class Status:
     running: bool
     port: int = 0
     processes: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def start(
@@ -144,7 +147,7 @@ def status(paths: Paths) -> Status:
         number = _read_number(file)
         if number and Path(f"/proc/{number}").exists():
             processes[file.stem] = number
-    return Status(True, _read_number(paths.pids / "port"), processes)
+    return Status(True, _read_number(paths.pids / "port"), processes, NOTES)
 
 
 def delete(paths: Paths) -> None:

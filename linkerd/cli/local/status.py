@@ -26,7 +26,10 @@ def run(args: argparse.Namespace) -> int:
         return 1
     print(f"local cluster {args.cluster!r} runs at https://127.0.0.1:{status.port}")
     print(f"kubeconfig: {paths.kubeconfig} (context {_cluster.context(args)})")
-    print(f"logs: {paths.logs}\n")
+    print(f"logs: {paths.logs}")
+    for note in status.notes:
+        print(f"note: {note}")
+    print()
     rows = [[name, str(pid)] for name, pid in sorted(status.processes.items())]
     print(_tables.aligned([["PROCESS", "PID"], *rows]), end="")
     return 0

@@ -17,6 +17,8 @@ from linkerd.kube.resources import (
     ENDPOINT_SLICES,
     JOBS,
     NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
     PODS,
     REPLICA_SETS,
     SERVICES,
@@ -121,6 +123,8 @@ class Cluster:
                     if name in metadata:
                         merged["metadata"][name] = metadata[name]
                 merged["spec"] = {**(known.get("spec") or {}), **patch.get("spec", {})}
+                if "status" in patch:
+                    merged["status"] = {**(known.get("status") or {}), **patch["status"]}
                 self._put(resource, merged)
             case Delete(resource, target):
                 self.remove(resource, target)
@@ -398,6 +402,28 @@ def test_stateful_pods_start_one_after_the_other() -> None:
     cluster.ready()
     cluster.settle()
     assert ["db-0", "db-1"] == cluster.names(PODS)
+
+
+def test_claims_of_a_stateful_pod_come_first_and_are_bound_to_a_volume_each() -> None:
+    cluster = Cluster()
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "5Mi"}}}
+    spec = {
+        **a_deployment(replicas=1)["spec"],
+        "serviceName": "web",
+        "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}],
+    }
+    cluster.add(STATEFUL_SETS, {"metadata": {"name": "db"}, "spec": spec})
+    cluster.settle()
+    bound = cluster.only(PERSISTENT_VOLUME_CLAIMS)
+    volume = cluster.only(PERSISTENT_VOLUMES)
+    assert ("data-db-0", "Bound") == (bound["metadata"]["name"], bound["status"]["phase"])
+    assert volume["metadata"]["name"] == bound["spec"]["volumeName"]
+    assert "5Mi" == volume["spec"]["capacity"]["storage"]
+    (used,) = cluster.only(PODS)["spec"]["volumes"]
+    assert {"name": "data", "persistentVolumeClaim": {"claimName": "data-db-0"}} == used
+    cluster.remove(PERSISTENT_VOLUME_CLAIMS, bound)
+    cluster.settle()
+    assert "Released" == cluster.only(PERSISTENT_VOLUMES)["status"]["phase"]
 
 
 def test_a_pod_that_fits_nowhere_says_so() -> None:
