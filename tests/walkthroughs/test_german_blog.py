@@ -10,7 +10,7 @@ from tests.walkthroughs.terminal import Terminal
 pytestmark = pytest.mark.timeout(600)
 
 STATUS = "Status check results are √"
-NO_CALLS = "the command is there, but proxies do not report live calls"
+NO_CALLS = "the command is there, but proxies do not report live calls yet"
 INJECTED = """\
 deployment "emoji" injected
 deployment "vote-bot" injected
