@@ -53,6 +53,8 @@ def query(selected: queries.Object, window: str) -> dict[str, str]:
     if kind is None or not (kind.owns_pods or kind.name == "service"):
         raise UsageError(f"unsupported resource type [{selected.kind}]")
     source = queries.Matchers().equal("direction", "outbound")
+    # Scrapes and taps of proxies are not the workloads' traffic.
+    source.differ("target_port", "4191")
     target = source.copy()
     inbound = queries.Matchers().equal("direction", "inbound").equal("tls", "no_identity")
     inbound.differ("route_name", "probe")
