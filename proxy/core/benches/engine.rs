@@ -13,6 +13,7 @@ struct Hop {
     engine: Engine,
     front: Vec<ConnId>,
     back: Vec<ConnId>,
+    idle: Vec<ConnId>,
     now: Instant,
     spread: bool,
 }
@@ -24,12 +25,13 @@ impl Hop {
         let front = (0..fronts)
             .map(|_| engine.open(Role::Server, front, now))
             .collect();
-        let back = (0..backs)
+        let back: Vec<ConnId> = (0..backs)
             .map(|_| engine.open(Role::Client, back, now))
             .collect();
         Self {
             engine,
             front,
+            idle: back.clone(),
             back,
             now,
             spread: backs > 1,
@@ -40,11 +42,17 @@ impl Hop {
         let edit = HeadEdit::default();
         while let Some(event) = self.engine.poll_event() {
             match event {
-                Event::Request { conn, stream } => {
-                    let at = if self.spread { conn.index() } else { 0 };
-                    let target = self.back[at.min(self.back.len() - 1)];
-                    let _ = self.engine.forward(stream, target, &edit);
+                Event::Request { stream, .. } => {
+                    let target = if self.spread {
+                        self.idle.pop()
+                    } else {
+                        self.back.first().copied()
+                    };
+                    if let Some(target) = target {
+                        let _ = self.engine.forward(stream, target, &edit);
+                    }
                 }
+                Event::Ready { conn } if self.spread => self.idle.push(conn),
                 Event::Response { stream } => {
                     let _ = self.engine.forward_response(stream, &edit);
                 }

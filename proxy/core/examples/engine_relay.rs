@@ -6,22 +6,27 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io::{Error, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{ready, Poll};
 use std::time::Instant;
 
 use linkerd_proxy_core::engine::{
     ConnId, Engine, Event, HeadEdit, Io, Limits, Protocol, Role, StreamId,
 };
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::{spawn_local, LocalSet};
 
 struct Link {
     id: ConnId,
-    io: TcpStream,
-    /// Wakes the reader when it may read again or the transport is to be dropped.
+    io: OwnedWriteHalf,
+    /// Wakes the reader when it may read again.
     reader: Notify,
 }
 
@@ -42,9 +47,10 @@ impl Relay {
             .engine
             .borrow_mut()
             .open(role, protocol, Instant::now());
+        let (input, output) = io.into_split();
         let link = Rc::new(Link {
             id,
-            io,
+            io: output,
             reader: Notify::new(),
         });
         let mut links = self.links.borrow_mut();
@@ -52,43 +58,53 @@ impl Relay {
             links.resize_with(id.index() + 1, || None);
         }
         links[id.index()] = Some(link.clone());
-        spawn_local(self.clone().read(link));
+        spawn_local(self.clone().read(link, input));
         id
     }
 
-    async fn read(self: Rc<Self>, link: Rc<Link>) {
+    async fn read(self: Rc<Self>, link: Rc<Link>, mut input: OwnedReadHalf) {
         loop {
-            if self.engine.borrow().io(link.id) == Io::Abort {
-                break;
-            }
             if !self.engine.borrow().wants_read(link.id) {
+                if self.engine.borrow().io(link.id) == Io::Abort {
+                    break;
+                }
                 link.reader.notified().await;
                 continue;
             }
-            tokio::select! {
-                biased;
-                () = link.reader.notified() => continue,
-                ready = link.io.readable() => if ready.is_err() { break },
+            // Reading by `poll_read` tells tokio of a short read, which spares the call that finds
+            // the socket empty.
+            let result = poll_fn(|cx| {
+                let mut buffer = self.buffer.borrow_mut();
+                let mut buffer = ReadBuf::new(&mut buffer);
+                let result = ready!(Pin::new(&mut input).poll_read(cx, &mut buffer));
+                let now = Instant::now();
+                let mut engine = self.engine.borrow_mut();
+                Poll::Ready(result.map(|()| match buffer.filled() {
+                    [] => engine.recv_end(link.id, now),
+                    bytes => engine.recv(link.id, bytes, now),
+                }))
+            });
+            if result.await.is_err() {
+                break;
             }
-            let mut buffer = self.buffer.borrow_mut();
-            let result = link.io.try_read(&mut buffer);
-            let now = Instant::now();
-            match result {
-                Ok(0) => self.engine.borrow_mut().recv_end(link.id, now),
-                Ok(count) => self
-                    .engine
-                    .borrow_mut()
-                    .recv(link.id, &buffer[..count], now),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
-                Err(_) => break,
-            }
-            drop(buffer);
             self.decide();
         }
+        self.end(&link);
+        self.decide();
+    }
+
+    fn end(&self, link: &Link) {
         self.engine.borrow_mut().close(link.id, Instant::now());
         self.idle.borrow_mut().retain(|id| *id != link.id);
-        self.links.borrow_mut()[link.id.index()] = None;
-        self.decide();
+        let mut links = self.links.borrow_mut();
+        let slot = &mut links[link.id.index()];
+        if slot.as_ref().is_some_and(|held| held.id == link.id) {
+            *slot = None;
+        }
+    }
+
+    fn shutdown(&self, link: &Link, how: Shutdown) -> Result<(), Error> {
+        socket2::SockRef::from(link.io.as_ref()).shutdown(how)
     }
 
     fn decide(self: &Rc<Self>) {
@@ -114,7 +130,9 @@ impl Relay {
                 Event::Trailers { .. } | Event::Finished { .. } => {}
             }
         }
-        self.flush.notify_one();
+        if self.engine.borrow().has_dirty() {
+            self.flush.notify_one();
+        }
     }
 
     fn retry(self: &Rc<Self>) {
@@ -190,29 +208,7 @@ impl Relay {
                     self.write(&link);
                 }
             }
-            self.decide_if_needed();
-        }
-    }
-
-    fn decide_if_needed(self: &Rc<Self>) {
-        self.decide_events();
-    }
-
-    fn decide_events(self: &Rc<Self>) {
-        // `sent` may have let streams go on.
-        let event = self.engine.borrow_mut().poll_event();
-        if let Some(event) = event {
-            if let Event::Request { stream, .. } = event {
-                self.send(stream);
-            } else if let Event::Response { stream } = event {
-                let edit = HeadEdit::default();
-                let _ = self.engine.borrow_mut().forward_response(stream, &edit);
-            } else if let Event::Ready { conn } = event {
-                if self.back == Protocol::H1 {
-                    self.idle.borrow_mut().push(conn);
-                }
-                self.retry();
-            }
+            // What was sent may have let streams go on.
             self.decide();
         }
     }
@@ -244,13 +240,12 @@ impl Relay {
         match io {
             Io::Open => {}
             Io::Shutdown => {
-                let _ = socket2::SockRef::from(&link.io).shutdown(std::net::Shutdown::Write);
+                let _ = self.shutdown(link, Shutdown::Write);
             }
             Io::Close | Io::Abort => {
-                let _ = socket2::SockRef::from(&link.io).shutdown(std::net::Shutdown::Write);
-                self.links.borrow_mut()[link.id.index()] = None;
-                self.engine.borrow_mut().close(link.id, Instant::now());
-                self.idle.borrow_mut().retain(|id| *id != link.id);
+                // Wakes the reader, if it is still there, with the end of its input.
+                let _ = self.shutdown(link, Shutdown::Both);
+                self.end(link);
                 self.flush.notify_one();
             }
         }

@@ -344,6 +344,11 @@ impl Engine {
         None
     }
 
+    /// True when [`Engine::poll_dirty`] may have something.
+    pub fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
     /// The bytes that wait for the transport of `conn`.
     pub fn out(&self, conn: ConnId) -> &[u8] {
         self.conns

@@ -417,7 +417,7 @@ impl Engine {
             return;
         };
         let conn = stream.conn;
-        if !stream.stalled && !stream.waiting {
+        if !std::mem::replace(&mut stream.held, true) {
             stream.stalled_since = now;
             stream.stalled_sent = stream.sent;
         }
@@ -458,6 +458,7 @@ impl Engine {
         }
         if let Some(stream) = self.streams.get_mut(sink) {
             stream.sent += count as u64;
+            stream.held &= count < data.len();
             if is_h2 {
                 stream.send_window -= count as i64;
             }

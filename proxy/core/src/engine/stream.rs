@@ -59,6 +59,8 @@ pub(super) struct Stream {
     pub(super) waiting: bool,
     /// Its source waits for this stream's own window.
     pub(super) stalled: bool,
+    /// Its source has had more for it than it could take, since `stalled_since`.
+    pub(super) held: bool,
     pub(super) stalled_since: Duration,
     pub(super) stalled_sent: u64,
     pub(super) received: u64,
@@ -95,6 +97,7 @@ impl Stream {
             send_window: 0,
             waiting: false,
             stalled: false,
+            held: false,
             stalled_since: Duration::ZERO,
             stalled_sent: 0,
             received: 0,

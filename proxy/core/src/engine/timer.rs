@@ -119,7 +119,7 @@ impl Engine {
             let Some(state) = self.streams.get_mut(stream) else {
                 continue;
             };
-            if !(state.stalled || state.waiting) {
+            if !state.held || state.closed {
                 continue;
             }
             if state.sent - state.stalled_sent >= PROGRESS {
