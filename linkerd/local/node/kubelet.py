@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import platform
 import socket
@@ -43,6 +44,8 @@ from linkerd.local.paths import (
 
 _LEASE_S = 40
 _RENEW_S = 10
+#: Each minute: checks for clock skew compare the heartbeat with their own clock.
+_RENEWALS_PER_HEARTBEAT = 6
 #: Changes of services within this time become one change of the rules.
 _COALESCE_S = 0.005
 
@@ -307,12 +310,20 @@ class Kubelet:
         except Conflict:
             await self.kube.patch(NODES, NODE_NAME, {"metadata": {"labels": labels}}, type=MERGE)
         status = self._node_status()
+        await self._report(status)
+        for turn in itertools.count(1):
+            await self._renew()
+            await asyncio.sleep(_RENEW_S)
+            if turn % _RENEWALS_PER_HEARTBEAT == 0:
+                now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+                for condition in status["conditions"]:
+                    condition["lastHeartbeatTime"] = now
+                await self._report({"conditions": status["conditions"]})
+
+    async def _report(self, status: Object) -> None:
         await self.kube.patch(
             NODES, NODE_NAME, {"status": status}, type=MERGE, subresource="status"
         )
-        while True:
-            await self._renew()
-            await asyncio.sleep(_RENEW_S)
 
     async def _renew(self) -> None:
         now = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())
