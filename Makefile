@@ -3,7 +3,7 @@ PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SHELL := /bin/bash
 
-.PHONY: help demo build test test-unit test-rust test-integration lint golden gen bench clean
+.PHONY: help demo build test test-unit test-rust test-integration test-walkthroughs lint golden gen bench clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,7 +13,7 @@ demo: build ## Start a local cluster with emojivoto meshed, and show it
 
 build: .venv/.built ## Build everything into .venv: the linkerd command and the proxy
 
-test: test-unit test-rust test-integration ## Run every test
+test: test-unit test-rust test-integration test-walkthroughs ## Run every test
 
 test-unit: build ## Run the fast Python tests
 	$(PY) -m pytest -n 2
@@ -23,6 +23,9 @@ test-rust: .venv/.python ## Run the proxy's tests
 
 test-integration: build ## Run the tests that start a local cluster (root)
 	$(PY) -m pytest tests/integration -o addopts="-q --strict-markers -p no:cacheprovider" --timeout 300
+
+test-walkthroughs: build ## Run the documents' walk-throughs on a local cluster (root)
+	$(PY) -m pytest tests/walkthroughs -o addopts="-q --strict-markers -p no:cacheprovider" --timeout 600
 
 lint: .venv/.python ## Check formats, lints, types, imports and generated files
 	ruff check . && ruff format --check .
