@@ -222,5 +222,5 @@ async def test_changes_between_two_reads_are_sent_as_one() -> None:
             last = int(update.add.metric_labels["now"])
             messages += 1
     assert messages < 10
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
     assert 0 == numbers.board.views
