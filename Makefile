@@ -3,7 +3,7 @@ PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SHELL := /bin/bash
 
-.PHONY: help demo build test test-unit test-rust test-integration test-walkthroughs lint golden gen bench clean
+.PHONY: help demo build test test-unit test-rust test-integration test-walkthroughs lint golden gen bench images test-kubernetes clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,15 @@ test-integration: build ## Run the tests that start a local cluster (root)
 
 test-walkthroughs: build ## Run the documents' walk-throughs on a local cluster (root)
 	$(PY) -m pytest tests/walkthroughs -o addopts="-q --strict-markers -p no:cacheprovider" --timeout 600
+
+test-kubernetes: build ## Run the mesh on a real Kubernetes, and compare ours with it (root, Go)
+	$(PY) -m tests.kubernetes.bed build
+	cargo build --locked --release --quiet --package linkerd-proxy
+	$(PY) -m pytest tests/kubernetes -o addopts="-q --strict-markers -p no:cacheprovider" --timeout 900
+
+images: build ## Build the container images as OCI archives in dist/images, without Docker
+	cargo build --locked --release --quiet --package linkerd-proxy
+	$(PY) -m images.build
 
 lint: .venv/.python ## Check formats, lints, types, imports and generated files
 	ruff check . && ruff format --check .

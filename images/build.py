@@ -1,6 +1,6 @@
 """Builds the container images as OCI archives below dist/images, without a container engine.
 
-    python images/build.py [--proxy target/release/linkerd-proxy] [--output dist/images]
+    python -m images.build [--proxy target/release/linkerd-proxy] [--output dist/images]
 
 | archive | images |
 |---|---|
@@ -23,14 +23,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
-
 from images import oci, trees
 from images.oci import Entry, Image, Run
 from linkerd import VERSION
 
+ROOT = Path(__file__).resolve().parent.parent
 REGISTRY = "cr.l5d.io/linkerd"
 EMOJIVOTO = "docker.l5d.io/buoyantio"
 EMOJIVOTO_TAG = "v11"

@@ -24,8 +24,19 @@ LIBRARY = f"{PREFIX}/lib/{_PYTHON}"
 SITE = f"{LIBRARY}/site-packages"
 # Parts of the standard library that no daemon imports.
 _LEFT_OUT = frozenset(
-    ("__pycache__", "dist-packages", "ensurepip", "idlelib", "lib2to3", "site-packages")
-    + ("test", "tests", "tkinter", "turtledemo", "pydoc_data")
+    {
+        "__pycache__",
+        "dist-packages",
+        "ensurepip",
+        "idlelib",
+        "lib2to3",
+        "pydoc_data",
+        "site-packages",
+        "test",
+        "tests",
+        "tkinter",
+        "turtledemo",
+    }
 )
 _SHARED_OBJECT = re.compile(r"\.so(\.\d+)*$")
 _LDD_LINE = re.compile(r"(?:(\S+) => )?(/\S+) \(0x")

@@ -19,7 +19,8 @@ from tests.integration.mesh import PROGRAMS, ROOT, Mesh
 from tests.kubernetes.bed import build, cluster
 from tests.kubernetes.bed.paths import Paths
 
-PROXY = ROOT / "target/release/linkerd-proxy"
+#: The proxy of the images; `make test-kubernetes` builds it.
+PROXY = Path(os.environ.get("LINKERD_TEST_PROXY") or ROOT / "target/release/linkerd-proxy")
 PROGRAMS_IMAGE = "docker.io/lab/programs:latest"
 _CURL = Path("/usr/bin/curl")
 

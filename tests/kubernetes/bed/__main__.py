@@ -53,6 +53,7 @@ def _run(command: str, paths: Paths, words: list[str]) -> int:
     elif command == "load":
         cluster.load(paths, [Path(one).resolve() for one in words])
     elif command == "build":
+        cluster.provide()
         print(build.binaries())
     else:
         done = cluster.inside(paths, *words)

@@ -48,6 +48,27 @@ def missing() -> list[str]:
     return [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
 
 
+def provide() -> None:
+    """Installs the Debian packages that are missing; their own services do not start.
+
+    Raises:
+        BedError: there is no apt-get, or it fails.
+    """
+    lacking = missing()
+    if not lacking:
+        return
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        raise BedError(f"packages are missing, and only root may install them: {lacking}")
+    print(f"installing {' '.join(lacking)}", flush=True)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    for words in (["update", "-qq"], ["install", "-qq", "-y", "--no-install-recommends", *lacking]):
+        done = subprocess.run(
+            ["apt-get", *words], env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise BedError(f"apt-get {' '.join(words)}: {done.stderr.strip()}")
+
+
 def up(paths: Paths, *, api_only: bool = False) -> None:
     """Starts the bed and returns when its node is ready and its DNS answers.
 

@@ -68,7 +68,7 @@ class Api:
         token: str | None = None,
         accept: str = JSON,
         headers: dict[str, str] | None = None,
-        **query: str,
+        **query: Any,
     ) -> httpx2.Response:
         """Sends one request; returns the whole answer."""
         sent = {"Accept": accept, **(headers or {})}

@@ -1,0 +1,240 @@
+"""A user's life with the mesh on a real Kubernetes, walked once from the first check to the last.
+
+Everything is typed as in the documents: our command's output piped into stock kubectl. Needs root
+for the bed (`tests/kubernetes/bed`), which is the test's own and gone afterwards.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from linkerd.kube.resources import AUTHORIZATION_POLICIES, SERVERS
+from linkerd.pki import issue
+from tests.integration.mesh import LINKERD, Object, ready_containers, until
+from tests.integration.test_first_light import (
+    EMOJIVOTO,
+    NS,
+    _assert_only_the_doughnut_fails,
+    _assert_the_dashboard_answers,
+    _percent,
+    _rows,
+)
+from tests.kubernetes.mesh import KubernetesMesh
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture
+def mesh(tmp_path: Path) -> Iterator[KubernetesMesh]:
+    mesh = KubernetesMesh(tmp_path, "test-first-light")
+    try:
+        yield mesh
+    finally:
+        mesh.delete()
+
+
+class _Authority:
+    """A trust anchor with its key, as only its owner has it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._now = datetime.datetime.now(datetime.UTC)
+        self._root = issue.root("root.linkerd.cluster.local", now=self._now)
+
+    def issuer_flags(self, name: str) -> list[str]:
+        """Returns the flags that install or rotate to a fresh issuer."""
+        made = issue.intermediate("identity.linkerd.cluster.local", self._root, now=self._now)
+        flags = []
+        for flag, data in (
+            ("identity-trust-anchors-file", self._root.cert_pem),
+            ("identity-issuer-certificate-file", made.cert_pem),
+            ("identity-issuer-key-file", made.key_pem),
+        ):
+            path = self._folder / f"{name}-{flag}.pem"
+            path.write_text(data)
+            flags += [f"--{flag}", str(path)]
+        return flags
+
+
+def test_from_the_first_check_to_the_last(mesh: KubernetesMesh, tmp_path: Path) -> None:
+    authority = _Authority(tmp_path)
+    mesh.start()
+    mesh.linkerd("check", "--pre")
+    mesh.apply(mesh.linkerd("install", "--crds"))
+    mesh.apply(mesh.linkerd("install", *authority.issuer_flags("first")))
+    mesh.wait("linkerd")
+    mesh.install_viz()
+    mesh.wait("linkerd-viz")
+    mesh.apply(mesh.inject(EMOJIVOTO.read_text()))
+    mesh.wait(NS)
+    pods = mesh.pods(NS)
+    assert (4, {"2/2"}) == (len(pods), {ready_containers(pod) for pod in pods})
+    _assert_checks_pass(mesh)
+    _assert_measured(mesh)
+    _assert_secured(mesh)
+    _assert_tapped(mesh)
+    _assert_the_dashboard_answers(mesh)
+    _assert_policy_denies_and_admits(mesh)
+    _assert_the_issuer_rotates(mesh, authority)
+    _assert_upgraded(mesh)
+    _assert_gone(mesh)
+
+
+def _assert_checks_pass(mesh: KubernetesMesh) -> None:
+    for words in (("check", "--wait", "60s"), ("check", "--proxy", "-n", NS), ("viz", "check")):
+        output = mesh.linkerd(*words)
+        assert output.rstrip().endswith("Status check results are √")
+        assert "×" not in output
+        assert "‼" not in output
+
+
+def _assert_measured(mesh: KubernetesMesh) -> None:
+    """The doughnut fails, everything else succeeds."""
+
+    def measured() -> bool:
+        rows = _rows(mesh.linkerd("viz", "stat", "deploy", "-n", NS, check=False))
+        cells = [_percent(rows[name][2]) for name in ("emoji", "voting", "web") if name in rows]
+        return len(cells) == 3 and min(cells) >= 0 and max(cells[1:]) < 100
+
+    until(measured, "statistics with a failed vote", timeout_s=120)
+    rows = _rows(mesh.linkerd("viz", "stat", "deploy", "-n", NS))
+    assert {"1/1"} == {row[1] for row in rows.values()}
+    assert "100.00%" == rows["emoji"][2]
+    _assert_only_the_doughnut_fails(mesh)
+
+
+def _assert_secured(mesh: KubernetesMesh) -> None:
+    edges = json.loads(mesh.linkerd("viz", "edges", "deploy", "-n", NS, "-o", "json"))
+    found = {(edge["src"], edge["dst"]): edge for edge in edges}
+    for src, dst, client in (
+        ("vote-bot", "web", "default"),
+        ("web", "emoji", "web"),
+        ("web", "voting", "web"),
+    ):
+        edge = found[src, dst]
+        assert "" == edge["no_tls_reason"]
+        assert (f"{client}.{NS}", f"{dst}.{NS}") == (edge["client_id"], edge["server_id"])
+
+
+def _assert_tapped(mesh: KubernetesMesh) -> None:
+    """Requests flow by: over the aggregated API, through kube-apiserver."""
+    tap = [str(LINKERD), "viz", "tap", "deploy/web", "-n", NS]
+    with subprocess.Popen(
+        tap, env=mesh.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as running:
+        try:
+            assert running.stdout is not None
+            lines = [running.stdout.readline() for _ in range(3)]
+        finally:
+            running.terminate()
+    assert all(re.match(r"(req|rsp|end) id=\d+:\d+ proxy=(in|out) ", line) for line in lines), lines
+
+
+def _policies() -> list[Object]:
+    """Nobody but `emoji`, which never asks, may ask `voting`."""
+    server = {"group": "policy.linkerd.io", "kind": "Server", "name": "voting"}
+    emoji = {"kind": "ServiceAccount", "name": "emoji", "namespace": NS}
+    return [
+        {
+            "apiVersion": "policy.linkerd.io/v1beta3",
+            "kind": "Server",
+            "metadata": {"name": "voting", "namespace": NS},
+            "spec": {
+                "podSelector": {"matchLabels": {"app": "voting-svc"}},
+                "port": "grpc",
+                "proxyProtocol": "gRPC",
+            },
+        },
+        {
+            "apiVersion": "policy.linkerd.io/v1alpha1",
+            "kind": "AuthorizationPolicy",
+            "metadata": {"name": "voting", "namespace": NS},
+            "spec": {"targetRef": server, "requiredAuthenticationRefs": [emoji]},
+        },
+    ]
+
+
+def _vote(mesh: KubernetesMesh) -> int:
+    """Votes for something else than a doughnut; returns the status."""
+    url = f"http://web-svc.{NS}/api/vote?choice=:joy:"
+    program = (
+        "import urllib.error, urllib.request\n"
+        f"try: print(urllib.request.urlopen({url!r}, timeout=5).status)\n"
+        "except urllib.error.HTTPError as refused: print(refused.code)\n"
+    )
+    (pod,) = mesh.pods(NS, "app=vote-bot")
+    name = pod["metadata"]["name"]
+    return int(mesh.run_in(name, NS, "python3", "-c", program, container="vote-bot").stdout)
+
+
+def _assert_policy_denies_and_admits(mesh: KubernetesMesh) -> None:
+    assert 200 == _vote(mesh)
+    mesh.apply_objects(*_policies())
+    until(lambda: _vote(mesh) >= 400, "voting is denied")
+    assert "voting" in mesh.linkerd("authz", "-n", NS, "deploy/voting")
+    mesh.do(lambda kube: kube.delete(AUTHORIZATION_POLICIES, "voting", NS))
+    mesh.do(lambda kube: kube.delete(SERVERS, "voting", NS))
+    until(lambda: _vote(mesh) == 200, "voting is admitted")
+
+
+def _issuers(mesh: KubernetesMesh) -> set[str]:
+    """Returns the key ids of the issuers of emojivoto's certificates."""
+    printed = mesh.linkerd("identity", "-n", NS, "-l", "app=web-svc")
+    return set(re.findall(r"(?:keyid:)?((?:[0-9A-F]{2}:){19}[0-9A-F]{2})", printed))
+
+
+def _assert_the_issuer_rotates(mesh: KubernetesMesh, authority: _Authority) -> None:
+    before = _issuers(mesh)
+    assert before
+    mesh.apply(mesh.linkerd("upgrade", *authority.issuer_flags("second")))
+    mesh.wait("linkerd")
+    until(
+        lambda: "IssuerUpdated" in mesh.kubectl("get", "events", "-n", "linkerd"),
+        "identity takes the new issuer",
+        timeout_s=120,
+    )
+    mesh.kubectl("rollout", "restart", "deploy/web", "-n", NS)
+    mesh.wait(NS)
+    until(lambda: bool(after := _issuers(mesh)) and not before & after, "the new issuer's leaf")
+    assert 200 == _vote(mesh)
+
+
+def _assert_upgraded(mesh: KubernetesMesh) -> None:
+    """An upgrade to the same version keeps all settings, and traffic goes on."""
+    config = mesh.kubectl("get", "cm", "linkerd-config", "-n", "linkerd", "-o", "jsonpath={.data}")
+    mesh.apply(mesh.linkerd("upgrade", "--crds"))
+    mesh.apply(mesh.linkerd("upgrade"))
+    mesh.wait("linkerd")
+    assert config == mesh.kubectl(
+        "get", "cm", "linkerd-config", "-n", "linkerd", "-o", "jsonpath={.data}"
+    )
+    assert 200 == _vote(mesh)
+    _assert_checks_pass(mesh)
+
+
+def _assert_gone(mesh: KubernetesMesh) -> None:
+    mesh.apply(mesh.linkerd("uninject", "-", stdin=EMOJIVOTO.read_text()))
+    mesh.kubectl("delete", "ns", NS, "--wait=true")
+    mesh.kubectl("delete", "-f", "-", stdin=mesh.linkerd("viz", "uninstall"))
+    mesh.kubectl("delete", "-f", "-", stdin=mesh.linkerd("uninstall"))
+    deadline = time.monotonic() + 60
+    while left := _left(mesh):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.5)
+
+
+def _left(mesh: KubernetesMesh) -> list[str]:
+    kinds = (
+        "namespaces,clusterroles,clusterrolebindings,customresourcedefinitions,apiservices,"
+        "mutatingwebhookconfigurations,validatingwebhookconfigurations"
+    )
+    names = mesh.kubectl("get", kinds, "-o", "name").split()
+    return [name for name in names if "linkerd" in name or NS in name]
