@@ -25,6 +25,7 @@ from linkerd.serve.readiness import Readiness
 from linkerd.settings import setting
 from linkerd.viz.prometheus import Prometheus
 from linkerd.viz.web import app
+from linkerd.viz.web.boards import Boards
 from linkerd.viz.web.feed import Feeds
 from linkerd.viz.web.pages import Pages
 
@@ -52,7 +53,7 @@ class Settings:
     controller_namespace: str = setting("linkerd", "namespace of the control plane")
     enforced_host: str = setting("", "regular expression for the Host header; empty allows all")
     static_dir: str = setting(str(_STATIC), "folder of the built page")
-    grafana_addr: str = setting("", "address of Grafana; empty shows our own dashboards")
+    grafana_addr: str = setting("", "accepted for compatibility: our own viewer answers /grafana")
     grafana_external_addr: str = setting("", "address of Grafana that browsers reach")
     grafana_prefix: str = setting("", "what the uids of Grafana's dashboards begin with")
     jaeger_addr: str = setting("", "accepted for compatibility, does nothing")
@@ -106,8 +107,7 @@ async def _serve(chosen: Settings, stop: asyncio.Event) -> None:
             feeds,
             pages,
             await _kube(chosen.kubeconfig, stack),
-            prometheus,
-            chosen.grafana_external_addr or chosen.grafana_addr,
+            Boards(prometheus, chosen.grafana_external_addr, chosen.grafana_prefix),
         )
         host, port = chosen.addr
         server = _Server(

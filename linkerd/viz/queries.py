@@ -59,6 +59,11 @@ class Matchers:
         self._parts[label] = f"{label}!={quoted(value)}"
         return self
 
+    def unlike(self, label: str, pattern: str) -> Matchers:
+        """Requires the whole of `label` not to match."""
+        self._parts[label] = f"{label}!~{quoted(pattern)}"
+        return self
+
     def present(self, label: str) -> Matchers:
         """Requires `label` not to be empty."""
         self._parts[label] = f'{label}!=""'

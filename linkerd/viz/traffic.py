@@ -54,7 +54,7 @@ def query(selected: queries.Object, window: str) -> dict[str, str]:
         raise UsageError(f"unsupported resource type [{selected.kind}]")
     source = queries.Matchers().equal("direction", "outbound")
     # Scrapes and taps of proxies are not the workloads' traffic.
-    source.differ("target_port", "4191")
+    source.unlike("target_port", "4190|4191")
     target = source.copy()
     inbound = queries.Matchers().equal("direction", "inbound").equal("tls", "no_identity")
     inbound.differ("route_name", "probe")

@@ -41,9 +41,9 @@ from linkerd.kube.client import KubeClient
 from linkerd.kube.resources import NAMESPACES
 from linkerd.viz import client
 from linkerd.viz.kinds import Target, canonical
-from linkerd.viz.prometheus import Prometheus
 from linkerd.viz.queries import Object
 from linkerd.viz.web import views
+from linkerd.viz.web.boards import Boards
 from linkerd.viz.web.feed import Feeds
 from linkerd.viz.web.pages import Pages
 from linkerd.viz.web.taps import Taps
@@ -86,8 +86,7 @@ class Parts:
     feeds: Feeds
     pages: Pages
     kube: KubeClient | None = None
-    prometheus: Prometheus | None = None
-    grafana: str = ""
+    boards: Boards | None = None
 
 
 def create(parts: Parts, static: Path, enforced_host: str) -> ASGIApp:
@@ -101,6 +100,7 @@ def create(parts: Parts, static: Path, enforced_host: str) -> ASGIApp:
     channel, feeds = parts.channel, parts.feeds
     shell = _Shell(static)
     taps = Taps(parts.kube)
+    boards = parts.boards or Boards(None)
     api: dict[str, Ask] = {
         "/api/tps-reports": lambda query: client.stat_response(channel, stat_request(query)),
         "/api/pods": lambda query: _pods(channel, query),
@@ -120,6 +120,9 @@ def create(parts: Parts, static: Path, enforced_host: str) -> ASGIApp:
         Route("/api/tap/events", taps.events),
         Route("/api/tap/top", taps.top),
         WebSocketRoute("/api/tap", taps.socket),
+        Route("/grafana/api/dashboards", boards.outlines),
+        Route("/grafana/api/values", boards.values),
+        Route("/grafana/api/panel", boards.panel),
         Route("/api/{rest:path}", _unknown),
         Route("/assets/{name}", shell.asset),
         Route("/{rest:path}", shell.page),

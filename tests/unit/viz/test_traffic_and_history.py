@@ -22,10 +22,10 @@ CALL = {
 def test_a_graph_asks_for_both_directions_of_a_namespace() -> None:
     asked = traffic.query(Object("namespace", "", "emojivoto"), "1m")
     assert asked["requests"].startswith(
-        'sum(increase(response_total{direction="outbound", target_port!="4191", '
+        'sum(increase(response_total{direction="outbound", target_port!~"4190|4191", '
         'namespace="emojivoto"}[1m]))'
     )
-    theirs = 'direction="outbound", target_port!="4191", dst_namespace="emojivoto"'
+    theirs = 'direction="outbound", target_port!~"4190|4191", dst_namespace="emojivoto"'
     assert f" or sum(increase(response_total{{{theirs}}}" in asked["requests"]
     assert " or " not in traffic.query(Object("namespace"), "1m")["requests"]
     assert "outside" not in traffic.query(Object("service", "a", "b"), "1m")
