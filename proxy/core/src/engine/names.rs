@@ -114,6 +114,23 @@ pub(super) static TABLE: [Entry; 74] = [
     (b"grpc-encoding", b""),
 ];
 
+/// The number of each row's name: that of the first row which has it.
+pub(super) static FIRST: [NameId; 62] = first();
+
+const fn first() -> [NameId; 62] {
+    let mut ids = [UNKNOWN; 62];
+    let mut index = 1;
+    while index < ids.len() {
+        ids[index] = if same(TABLE[index - 1].0, TABLE[index].0) {
+            ids[index - 1]
+        } else {
+            index as NameId
+        };
+        index += 1;
+    }
+    ids
+}
+
 const SLOTS: usize = 512;
 
 const fn slot(name: &[u8]) -> usize {
@@ -233,6 +250,7 @@ mod tests {
             let found = lookup(text);
             assert_eq!(*text, name(found));
             assert!(usize::from(found) <= id);
+            assert!(FIRST.get(id).is_none_or(|first| *first == found));
         }
         assert_eq!(AUTHORITY, lookup(b":authority"));
         assert_eq!(METHOD, lookup(b":method"));

@@ -105,10 +105,7 @@ impl Decoder {
     fn entry(&self, index: usize) -> Result<(NameId, &[u8], &[u8]), Corrupt> {
         match index {
             0 => Err(Corrupt),
-            1..=61 => {
-                let (name, value) = names::TABLE[index];
-                Ok((names::lookup(name), b"", value))
-            }
+            1..=61 => Ok((names::FIRST[index], b"", names::TABLE[index].1)),
             _ => self.dynamic.get(index - 62).ok_or(Corrupt),
         }
     }
