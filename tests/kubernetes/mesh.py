@@ -74,7 +74,7 @@ class KubernetesMesh(Mesh):
     def pid(self, process: str) -> int:
         """Returns the machine's id of the node's component, 0 while it does not run."""
         found = subprocess.run(
-            ["pgrep", "-f", f"^[^ ]*/?{process} .*{self.bed.root}"],
+            ["pgrep", "-f", f"{process} --.*{self.bed.root}/"],
             capture_output=True,
             text=True,
             check=False,

@@ -11,7 +11,7 @@ import base64
 import difflib
 import json
 import os
-import shutil
+import signal
 import ssl
 import subprocess
 import sys
@@ -25,7 +25,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.integration.mesh import until
 from tests.kubernetes.bed import cluster
+from tests.kubernetes.bed.node import cgroup_hierarchies
 from tests.kubernetes.bed.paths import Paths
 from tests.kubernetes.contract import access, admission, crds, discovery, reading, writing
 from tests.kubernetes.contract import hooks as hooks_program
@@ -174,13 +176,12 @@ def test_the_embedded_server_discovers_as_kubernetes_does(servers: tuple[Api, Ap
     }
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="the bed makes namespaces as root")
-def test_nothing_is_left_of_a_bed() -> None:
+def test_nothing_is_left_of_a_bed_that_is_killed() -> None:
     bed = Paths("test-nothing")
     cluster.up(bed, api_only=True)
-    cluster.down(bed)
-    assert not bed.root.exists()
-    assert not list(Path("/sys/fs/cgroup").glob(f"*{bed.cgroup}"))
-    assert shutil.which("pgrep")
+    os.kill(int(bed.pid.read_text()), signal.SIGKILL)
+    until(lambda: not bed.root.exists(), "its state is removed")
     found = subprocess.run(["pgrep", "-f", str(bed.root)], capture_output=True, text=True)
     assert "" == found.stdout
+    folders = [hierarchy / bed.cgroup.lstrip("/") for hierarchy in cgroup_hierarchies()]
+    assert [] == [folder for folder in folders if folder.exists()]

@@ -1,17 +1,25 @@
 """The mesh on a real Kubernetes: the tests of `linkerd local` that ask nothing of its inside.
 
-They are the same functions; only the fixture differs. What they need of the node's processes is
-asked in `test_recovery.py` in the words of a real node.
+They are the same functions; only the fixture differs. What only a real node has comes last: a route
+of the mesh's own kind, and components that are killed.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.mesh import a_namespace
+from tests.integration.mesh import Object, a_namespace, until
 from tests.integration.test_mesh import (  # noqa: F401 - collected here once more
+    OPEN_CLIENT,
+    PLAIN_SERVER,
+    SERVER,
+    _answers,
+    _get,
     _workloads,
     test_a_meshed_client_is_known_to_a_meshed_server,
     test_a_policy_denies_within_two_seconds_and_its_end_readmits,
@@ -39,3 +47,57 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesMesh]:
         yield mesh
     finally:
         mesh.delete()
+
+
+def _split() -> Object:
+    """Sends half of what asks `server` to another service."""
+    backends = [{"name": name, "port": 80, "weight": 1} for name in (SERVER, PLAIN_SERVER)]
+    return {
+        "apiVersion": "policy.linkerd.io/v1beta3",
+        "kind": "HTTPRoute",
+        "metadata": {"name": "split", "namespace": "lab"},
+        "spec": {
+            "parentRefs": [{"group": "core", "kind": "Service", "name": SERVER, "port": 80}],
+            "rules": [{"backendRefs": backends}],
+        },
+    }
+
+
+def test_a_route_splits_traffic_and_its_end_does_not(mesh: KubernetesMesh) -> None:
+    def answers() -> set[str]:
+        return {_get(mesh, OPEN_CLIENT, SERVER)[1].split()[0] for _ in range(12)}
+
+    mesh.apply_objects(_split())
+    try:
+        until(lambda: answers() == {"hello", "plain"}, "both are reached")
+        (parent,) = _parents(mesh)
+        assert {"Accepted": "True", "ResolvedRefs": "True"} == {
+            one["type"]: one["status"] for one in parent["conditions"]
+        }
+    finally:
+        mesh.kubectl("delete", "httproutes.policy.linkerd.io/split", "-n", "lab")
+    until(lambda: answers() == {"hello"}, "only the server is reached")
+
+
+def _parents(mesh: KubernetesMesh) -> list[Object]:
+    route = "httproutes.policy.linkerd.io/split"
+    text = mesh.kubectl("get", route, "-n", "lab", "-o", "jsonpath={.status.parents}")
+    found: list[Object] = json.loads(text)
+    return found
+
+
+@pytest.mark.parametrize(
+    "process", ["kube-apiserver", "etcd", "kube-controller-manager", "kubelet", "containerd"]
+)
+def test_a_killed_component_comes_back_and_traffic_goes_on(
+    mesh: KubernetesMesh, process: str
+) -> None:
+    before = mesh.pid(process)
+    assert before
+    os.kill(before, signal.SIGKILL)
+    until(lambda: mesh.pid(process) not in (0, before), f"{process} is back", timeout_s=30)
+    until(lambda: _answers(mesh), "the API answers again", timeout_s=60)
+    # What the mesh watches is watched again: a change gets through.
+    mesh.apply_objects(_split())
+    until(lambda: _get(mesh, OPEN_CLIENT, SERVER)[1].startswith("plain"), "the change is seen")
+    mesh.kubectl("delete", "httproutes.policy.linkerd.io/split", "-n", "lab")

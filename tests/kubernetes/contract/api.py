@@ -118,7 +118,7 @@ class Api:
         found: Object = answer.json()
         return found
 
-    def names(self, path: str, **query: str) -> list[str]:
+    def names(self, path: str, **query: Any) -> list[str]:
         """Returns the names that a list has, in its order."""
         answer = self.send("GET", path, **query)
         assert answer.status_code == 200, answer.text

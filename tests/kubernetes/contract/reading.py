@@ -53,7 +53,7 @@ def pages(api: Api) -> Any:
         api.make(path, a_config_map(f"m{number}"))
     seen, token = [], ""
     while True:
-        query = {"limit": "2", **({"continue": token} if token else {})}
+        query: dict[str, Any] = {"limit": "2", **({"continue": token} if token else {})}
         answer = api.send("GET", path, **query).json()
         meta = answer["metadata"]
         names = [one["metadata"]["name"] for one in answer["items"]]
