@@ -8,6 +8,7 @@ pub mod discover;
 pub mod endpoint;
 pub mod gate;
 pub mod http;
+pub mod logical;
 pub mod profile;
 pub mod tcp;
 
@@ -27,8 +28,8 @@ use linkerd_proxy_core::labels::Labels;
 use linkerd_proxy_core::outbound::Protocol;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
@@ -48,6 +49,8 @@ pub struct Outbound {
     pub metrics: Arc<Metrics>,
     /// What is known of destinations.
     pub cache: discover::Cache,
+    /// Policy fields without effect that were named already.
+    pub warned: Mutex<Vec<&'static str>>,
     /// Who watches.
     pub taps: Arc<Taps>,
     /// Requests being served.
@@ -155,15 +158,30 @@ impl Outbound {
             Protocol::Opaque(_) | Protocol::Tls(_) => Detected::NotHttp,
             Protocol::Http1(_) => Detected::Http(Version::Http1),
             Protocol::Http2(_) => Detected::Http(Version::Http2),
-            Protocol::Detect { timeout, .. } => detect(&mut io, *timeout).await?,
+            Protocol::Detect { timeout, .. } => {
+                let began = Instant::now();
+                let detected = detect(&mut io, *timeout).await;
+                let parent = &logical.parent;
+                self.metrics
+                    .bytes
+                    .detected(parent, began.elapsed(), detected.as_ref().ok());
+                detected?
+            }
         };
+        let protocol = match (&logical.policy.protocol, detected) {
+            (Protocol::Tls(_), _) => "tls",
+            (_, Detected::Http(Version::Http1)) => "http/1",
+            (_, Detected::Http(Version::Http2)) => "http/2",
+            (_, Detected::NotHttp | Detected::TimedOut | Detected::Closed) => "opaq",
+        };
+        self.metrics.bytes.protocol(&logical.parent, protocol);
         let io = io.metered(self.source_transport(target).open());
         match detected {
             Detected::Http(version) => {
                 let source = Source { client, drain };
                 self.http(io, version, target, entry, source).await
             }
-            Detected::NotHttp | Detected::TimedOut => self.bytes(io, &logical, drain).await,
+            Detected::NotHttp | Detected::TimedOut => self.bytes(io, &logical, target, drain).await,
             Detected::Closed => Ok(()),
         }
     }

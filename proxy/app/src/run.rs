@@ -70,7 +70,12 @@ async fn serve(settings: Settings, level: Level) -> Result<(), String> {
         } else {
             &settings.outbound
         };
-        Arc::new(Client::new(target.clone(), tls.clone(), direction))
+        Arc::new(Client::new(
+            target.clone(),
+            tls.clone(),
+            direction,
+            &metrics.control,
+        ))
     };
     let policy_client = client(&settings.policy);
     announce(&settings);
@@ -104,6 +109,7 @@ async fn serve(settings: Settings, level: Level) -> Result<(), String> {
         tls: tls.clone(),
         metrics: metrics.clone(),
         cache: Default::default(),
+        warned: Default::default(),
         taps: taps.clone(),
         in_flight: Arc::default(),
     });

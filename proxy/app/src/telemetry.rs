@@ -5,6 +5,7 @@
 
 pub mod access_log;
 pub mod balancer;
+pub mod bytes;
 pub mod exchange;
 pub mod process;
 pub mod registry;
@@ -13,7 +14,9 @@ pub mod stream;
 pub mod transport;
 
 use crate::telemetry::balancer::BalancerFamilies;
+use crate::telemetry::bytes::ByteFamilies;
 use crate::telemetry::registry::{Counter, Family, Gauge, Histogram, Registry};
+use crate::telemetry::route::ControlFamilies;
 use crate::telemetry::route::{ProfileFamilies, RetryFamilies};
 use crate::telemetry::stream::Both;
 use linkerd_proxy_core::labels::Labels;
@@ -80,6 +83,10 @@ pub struct Metrics {
     pub servers: Both,
     /// Requests and responses of service profiles' routes.
     pub profiles: ProfileFamilies,
+    /// Connections by protocol and route.
+    pub bytes: ByteFamilies,
+    /// Calls to the control plane.
+    pub control: ControlFamilies,
     /// Balancers.
     pub balancers: BalancerFamilies,
     /// Retries on outbound routes.
@@ -162,6 +169,8 @@ impl Metrics {
             backends: Both::backends(&mut r),
             servers: Both::servers(&mut r),
             profiles: ProfileFamilies::new(&mut r),
+            bytes: ByteFamilies::new(&mut r),
+            control: ControlFamilies::new(&mut r),
             balancers: BalancerFamilies::new(&mut r),
             retry: RetryFamilies::new(&mut r),
             cert_expiration: r.gauge(

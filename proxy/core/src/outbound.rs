@@ -7,7 +7,7 @@ use crate::meta::Meta;
 use crate::profile::ProfileRoutes;
 use crate::retry::Retry;
 use crate::rng::Rng;
-use crate::route::{PathMatch, Route};
+use crate::route::{rank_host, HostMatch, PathMatch, Route};
 use crate::timeout::Timeouts;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -173,6 +173,31 @@ impl RulePolicy {
 /// Routes of one protocol.
 pub type Routes = Arc<[Route<RulePolicy>]>;
 
+/// A route of connections whose bytes are not read.
+#[derive(Clone, Debug)]
+pub struct ByteRoute {
+    /// Where it came from.
+    pub meta: Arc<Meta>,
+    /// Names that TLS clients ask for; empty for any.
+    pub snis: Vec<HostMatch>,
+    /// Where connections go.
+    pub distribution: Distribution,
+}
+
+/// The index of the route for a TLS client that asks for `sni`: exact names before endings, longer
+/// endings before shorter ones, the first among equals.
+pub fn find_sni(routes: &[ByteRoute], sni: &str) -> Option<usize> {
+    let mut best: Option<((u8, usize), usize)> = None;
+    for (i, route) in routes.iter().enumerate() {
+        if let Some(rank) = rank_host(&route.snis, sni) {
+            if best.is_none_or(|(top, _)| rank > top) {
+                best = Some((rank, i));
+            }
+        }
+    }
+    best.map(|(_, i)| i)
+}
+
 /// How connections to a target are read.
 #[derive(Clone, Debug)]
 pub enum Protocol {
@@ -185,16 +210,16 @@ pub enum Protocol {
         /// Routes for HTTP/2.
         http2: Routes,
         /// Backends for bytes.
-        opaque: Distribution,
+        opaque: ByteRoute,
     },
     /// HTTP/1 without detection.
     Http1(Routes),
     /// HTTP/2 without detection.
     Http2(Routes),
     /// Bytes.
-    Opaque(Distribution),
-    /// TLS of the application, forwarded as bytes.
-    Tls(Distribution),
+    Opaque(ByteRoute),
+    /// TLS of the application, routed by the name it asks for and forwarded as bytes.
+    Tls(Arc<[ByteRoute]>),
 }
 
 /// The policy of a target.
@@ -270,7 +295,11 @@ pub fn combine(
             timeout: detect_timeout,
             http1: routes.clone(),
             http2: routes,
-            opaque: distribution,
+            opaque: ByteRoute {
+                meta: meta.clone(),
+                snis: Vec::new(),
+                distribution,
+            },
         };
         ClientPolicy { meta, protocol }
     };
@@ -308,15 +337,21 @@ pub fn combine(
     };
     if profile.is_some_and(|profile| profile.opaque) {
         let opaque = match &out.protocol {
-            Protocol::Detect { opaque, .. } | Protocol::Opaque(opaque) | Protocol::Tls(opaque) => {
-                Some(opaque.clone())
-            }
-            Protocol::Http1(routes) | Protocol::Http2(routes) => routes
-                .first()
-                .and_then(|route| route.rules.first())
-                .map(|rule| rule.policy.distribution.clone()),
+            Protocol::Detect { opaque, .. } | Protocol::Opaque(opaque) => Some(opaque.clone()),
+            Protocol::Tls(routes) => routes.first().cloned(),
+            Protocol::Http1(routes) | Protocol::Http2(routes) => routes.first().and_then(|route| {
+                Some(ByteRoute {
+                    meta: route.meta.clone(),
+                    snis: Vec::new(),
+                    distribution: route.rules.first()?.policy.distribution.clone(),
+                })
+            }),
         };
-        out.protocol = Protocol::Opaque(opaque.unwrap_or(Distribution::Empty));
+        out.protocol = Protocol::Opaque(opaque.unwrap_or_else(|| ByteRoute {
+            meta: out.meta.clone(),
+            snis: Vec::new(),
+            distribution: Distribution::Empty,
+        }));
     }
     out
 }
@@ -331,10 +366,12 @@ mod tests {
 
     fn first_target(policy: &ClientPolicy) -> Target {
         match &policy.protocol {
-            Protocol::Detect { opaque, .. } | Protocol::Opaque(opaque) | Protocol::Tls(opaque) => {
-                opaque.backends()[0].target.clone()
+            Protocol::Detect { opaque, .. } | Protocol::Opaque(opaque) => {
+                opaque.distribution.backends()[0].target.clone()
             }
-            Protocol::Http1(_) | Protocol::Http2(_) => Target::Fail("http".into()),
+            Protocol::Http1(_) | Protocol::Http2(_) | Protocol::Tls(_) => {
+                Target::Fail("not bytes".into())
+            }
         }
     }
 
@@ -378,6 +415,33 @@ mod tests {
             accrual: None,
         };
         assert_eq!(expected, first_target(&policy));
+    }
+
+    #[test]
+    fn tls_connections_go_by_the_name_they_ask_for() {
+        let route = |snis: &[HostMatch]| ByteRoute {
+            meta: Arc::new(Meta::default()),
+            snis: snis.to_vec(),
+            distribution: Distribution::Empty,
+        };
+        let suffix = |text: &str| HostMatch::Suffix(text.into());
+        let exact = HostMatch::Exact("a.example.com".into());
+        let named = [
+            route(&[suffix(".com")]),
+            route(&[suffix(".example.com"), suffix(".org")]),
+            route(&[exact]),
+        ];
+        for (sni, expected) in [
+            ("a.example.com", Some(2)),
+            ("A.Example.com", Some(2)),
+            ("b.example.com", Some(1)),
+            ("example.com", Some(0)),
+            ("x.org", Some(1)),
+            ("x.net", None),
+        ] {
+            assert_eq!(expected, find_sni(&named, sni), "{sni}");
+        }
+        assert_eq!(Some(0), find_sni(&[route(&[])], "any"));
     }
 
     #[test]

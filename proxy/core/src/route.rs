@@ -145,7 +145,14 @@ fn match_hosts(hosts: &[HostMatch], request: &dyn Request) -> Option<(u8, usize)
     if hosts.is_empty() {
         return Some((0, 0));
     }
-    let host = host_of(request.authority()?);
+    rank_host(hosts, host_of(request.authority()?))
+}
+
+/// How well `host` fits the best of `hosts`, greater is better; `None` when it fits none.
+pub fn rank_host(hosts: &[HostMatch], host: &str) -> Option<(u8, usize)> {
+    if hosts.is_empty() {
+        return Some((0, 0));
+    }
     hosts
         .iter()
         .filter_map(|candidate| match candidate {

@@ -7,9 +7,9 @@ use linkerd_proxy_core::breaker::Accrual;
 use linkerd_proxy_core::filter::Filter;
 use linkerd_proxy_core::meta::Meta;
 use linkerd_proxy_core::outbound::{
-    Backend, ClientPolicy, Distribution, Load, Protocol, Routes, RulePolicy, Target,
+    Backend, ByteRoute, ClientPolicy, Distribution, Load, Protocol, Routes, RulePolicy, Target,
 };
-use linkerd_proxy_core::route::{Route, Rule};
+use linkerd_proxy_core::route::{HostMatch, Route, Rule};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,28 +48,57 @@ pub fn policy(message: api::OutboundPolicy) -> Result<ClientPolicy, Invalid> {
                 .opaque
                 .map(opaque)
                 .transpose()?
-                .unwrap_or(Distribution::Empty),
+                .unwrap_or_else(no_bytes),
         },
         Kind::Opaque(bytes) => Protocol::Opaque(opaque(bytes)?),
         Kind::Http1(http) => Protocol::Http1(http_routes(http.routes, http.failure_accrual)?),
         Kind::Http2(http) => Protocol::Http2(http_routes(http.routes, http.failure_accrual)?),
         Kind::Grpc(grpc) => Protocol::Http2(grpc_routes(grpc.routes, grpc.failure_accrual)?),
-        Kind::Tls(tls) => {
-            let rule = tls
-                .routes
+        Kind::Tls(tls) => Protocol::Tls(
+            tls.routes
                 .into_iter()
-                .next()
-                .and_then(|route| route.rules.into_iter().next());
-            Protocol::Tls(match rule {
-                Some(rule) if rule.filters.is_empty() => tls_route(rule.backends, None)?,
-                Some(_) | None => forbidden(),
-            })
-        }
+                .map(tls_byte_route)
+                .collect::<Result<_, _>>()?,
+        ),
     };
     Ok(ClientPolicy {
         meta: metadata(message.metadata, "default"),
         protocol,
     })
+}
+
+/// Names of fields that are set and that this proxy, like Linkerd's, does not act on.
+pub fn ignored(message: &api::OutboundPolicy) -> Vec<&'static str> {
+    use api::failure_accrual::Kind as Breaks;
+    use api::proxy_protocol::Kind;
+    let kind = message.protocol.as_ref().and_then(|p| p.kind.as_ref());
+    let accruals: Vec<&api::FailureAccrual> = match kind {
+        Some(Kind::Detect(detect)) => {
+            let http1 = detect.http1.iter().flat_map(|http| &http.failure_accrual);
+            let http2 = detect.http2.iter().flat_map(|http| &http.failure_accrual);
+            http1.chain(http2).collect()
+        }
+        Some(Kind::Http1(http)) => http.failure_accrual.iter().collect(),
+        Some(Kind::Http2(http)) => http.failure_accrual.iter().collect(),
+        Some(Kind::Grpc(grpc)) => grpc.failure_accrual.iter().collect(),
+        Some(Kind::Opaque(_) | Kind::Tls(_)) | None => Vec::new(),
+    };
+    let mut names = Vec::new();
+    for accrual in accruals {
+        let backoff = match &accrual.kind {
+            Some(Breaks::ConsecutiveFailures(breaks)) => breaks.backoff.as_ref(),
+            Some(Breaks::Unified(breaks)) => breaks.backoff.as_ref(),
+            None => None,
+        };
+        if accrual.ejection.is_some() {
+            names.push("failure accrual: min_ready_endpoints");
+        }
+        if backoff.is_some_and(|backoff| backoff.respect_retry_after_hint) {
+            names.push("failure accrual: respect_retry_after_hint");
+        }
+    }
+    names.dedup();
+    names
 }
 
 fn no_routes() -> Routes {
@@ -86,16 +115,52 @@ fn forbidden_backend() -> Backend {
     Backend::new(meta, Target::Fail("connection forbidden by route".into()))
 }
 
-fn opaque(message: api::proxy_protocol::Opaque) -> Result<Distribution, Invalid> {
-    let rule = message
-        .routes
-        .into_iter()
-        .next()
-        .and_then(|route| route.rules.into_iter().next());
-    match rule {
-        Some(rule) if rule.filters.is_empty() => opaque_route(rule.backends, None),
-        Some(_) => Ok(forbidden()),
-        None => Ok(Distribution::Empty),
+fn no_bytes() -> ByteRoute {
+    ByteRoute {
+        meta: Arc::new(Meta::default_named("default")),
+        snis: Vec::new(),
+        distribution: Distribution::Empty,
+    }
+}
+
+/// Bytes know neither hosts nor paths, so the first rule of the first route is for all of them.
+fn opaque(message: api::proxy_protocol::Opaque) -> Result<ByteRoute, Invalid> {
+    let Some(route) = message.routes.into_iter().next() else {
+        return Ok(no_bytes());
+    };
+    Ok(ByteRoute {
+        meta: metadata(route.metadata, "default"),
+        snis: Vec::new(),
+        distribution: match route.rules.into_iter().next() {
+            Some(rule) if rule.filters.is_empty() => opaque_route(rule.backends, None)?,
+            Some(_) => forbidden(),
+            None => Distribution::Empty,
+        },
+    })
+}
+
+fn tls_byte_route(route: api::TlsRoute) -> Result<ByteRoute, Invalid> {
+    Ok(ByteRoute {
+        meta: metadata(route.metadata, "default"),
+        snis: route.snis.into_iter().map(sni).collect::<Result<_, _>>()?,
+        distribution: match route.rules.into_iter().next() {
+            Some(rule) if rule.filters.is_empty() => tls_route(rule.backends, None)?,
+            Some(_) => forbidden(),
+            None => Distribution::Empty,
+        },
+    })
+}
+
+fn sni(message: crate::tls_route::SniMatch) -> Result<HostMatch, Invalid> {
+    use crate::tls_route::sni_match::Match;
+    match message.r#match.ok_or(Invalid::Missing("SNI match"))? {
+        Match::Exact(name) => Ok(HostMatch::Exact(name.to_ascii_lowercase())),
+        Match::Suffix(suffix) => {
+            let mut labels = suffix.reverse_labels;
+            labels.reverse();
+            let ending = format!(".{}", labels.join("."));
+            Ok(HostMatch::Suffix(ending.to_ascii_lowercase()))
+        }
     }
 }
 
@@ -346,7 +411,7 @@ mod tests {
     #[test]
     fn balancers_carry_their_path() {
         let policy = policy(opaque_policy("web.ns:80")).expect("valid");
-        let Protocol::Opaque(distribution) = policy.protocol else {
+        let Protocol::Opaque(route) = policy.protocol else {
             panic!("not opaque");
         };
         let expected = Target::Balance {
@@ -354,7 +419,7 @@ mod tests {
             load: Load::default(),
             accrual: None,
         };
-        assert_eq!(expected, distribution.backends()[0].target);
+        assert_eq!(expected, route.distribution.backends()[0].target);
     }
 
     #[test]

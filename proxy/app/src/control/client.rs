@@ -7,6 +7,8 @@ use crate::net::resolve::resolve;
 use crate::net::socket::{connect, Options};
 use crate::net::tls::MeshTls;
 use crate::settings::{ControlAddr, Direction};
+use crate::telemetry::exchange::{Exchange, HttpMetrics};
+use crate::telemetry::route::ControlFamilies;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -30,11 +32,19 @@ pub struct Client {
     connect_timeout: Duration,
     options: Options,
     connection: Mutex<Option<SendRequest<Body>>>,
+    metrics: Arc<HttpMetrics>,
 }
 
 impl Client {
     /// Connects on first use, with the timeouts of `direction`.
-    pub fn new(target: ControlAddr, tls: Arc<MeshTls>, direction: &Direction) -> Self {
+    pub fn new(
+        target: ControlAddr,
+        tls: Arc<MeshTls>,
+        direction: &Direction,
+        metrics: &ControlFamilies,
+    ) -> Self {
+        let server = target.identity.as_ref().map(|id| id.as_str());
+        let metrics = metrics.service(&target.addr.to_string(), server);
         let options = Options {
             keepalive: direction.connect_keepalive,
             user_timeout: direction.connect_user_timeout,
@@ -46,6 +56,7 @@ impl Client {
             connect_timeout,
             options,
             connection: Mutex::new(None),
+            metrics,
         }
     }
 
@@ -77,7 +88,17 @@ impl Client {
         path: &str,
         request: &Req,
     ) -> Result<Streaming<Res>, Status> {
-        let response = self.send(path, encode(request)).await?;
+        let mut exchange = Exchange::begin(self.metrics.clone(), true);
+        let sent = self.send(path, encode(request)).await;
+        let response = match sent {
+            Ok(response) => response,
+            Err(status) => {
+                exchange.fail("unclassified");
+                return Err(status);
+            }
+        };
+        let code = response.headers().get("grpc-status");
+        exchange.head(response.status().as_u16(), code.map(|code| code.as_bytes()));
         if let Some(status) = Status::from_headers(response.headers()) {
             if status.code != 0 {
                 return Err(status);
@@ -94,7 +115,7 @@ impl Client {
                 format!("http status {}", response.status()),
             ));
         }
-        Ok(Streaming::new(response.into_body()))
+        Ok(Streaming::new(response.into_body(), exchange))
     }
 
     async fn send(&self, path: &str, message: Bytes) -> Result<Response<Incoming>, Status> {

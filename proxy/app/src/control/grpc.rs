@@ -2,6 +2,7 @@
 //!
 //! Source: grpc/grpc doc/PROTOCOL-HTTP2.md.
 
+use crate::telemetry::exchange::Exchange;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::HeaderMap;
 use http_body_util::BodyExt;
@@ -149,15 +150,17 @@ pub fn decode<M: Message + Default>(buf: &mut BytesMut) -> Result<Option<M>, Sta
 /// Messages of a response, one at a time.
 pub struct Streaming<M> {
     body: Incoming,
+    exchange: Exchange,
     buf: BytesMut,
     kind: PhantomData<fn() -> M>,
 }
 
 impl<M: Message + Default> Streaming<M> {
-    /// Reads messages from `body`.
-    pub fn new(body: Incoming) -> Self {
+    /// Reads messages from `body`; `exchange` sees its end.
+    pub fn new(body: Incoming, exchange: Exchange) -> Self {
         Self {
             body,
+            exchange,
             buf: BytesMut::new(),
             kind: PhantomData,
         }
@@ -174,15 +177,23 @@ impl<M: Message + Default> Streaming<M> {
             }
             let frame = match self.body.frame().await {
                 None => return Err(Status::new(code::UNKNOWN, "stream ended without a status")),
-                Some(Err(error)) => return Err(Status::new(code::UNAVAILABLE, error)),
+                Some(Err(error)) => {
+                    self.exchange.fail("unclassified");
+                    return Err(Status::new(code::UNAVAILABLE, error));
+                }
                 Some(Ok(frame)) => frame,
             };
+            self.exchange.first_frame();
             match frame.into_data() {
                 Ok(data) => self.buf.extend_from_slice(&data),
                 Err(frame) => {
                     let Ok(trailers) = frame.into_trailers() else {
                         continue;
                     };
+                    let status = trailers.get("grpc-status");
+                    self.exchange
+                        .trailers(status.map(|status| status.as_bytes()));
+                    self.exchange.end();
                     return match Status::from_headers(&trailers) {
                         Some(Status { code: 0, .. }) => Ok(None),
                         Some(status) => Err(status),

@@ -2,9 +2,9 @@
 //!
 //! Source: linkerd2-proxy linkerd/http/retry and linkerd/app/outbound/src/http/logical/policy/route.
 
-use super::discover::Rule;
 use super::endpoint::{Answer, Error};
 use super::http::Connection;
+use super::logical::Rule;
 use super::profile::Found;
 use crate::http::body::Body;
 use crate::http::peek::peek;
@@ -119,11 +119,11 @@ impl Connection {
         match self.repeated(rule, &plan, request, upgrade, manner).await {
             Ok(answer) => Ok(measured(answer, exchange)),
             Err(error) => {
-                let error = match error {
-                    Error::Failed(Failure::RequestTimeout) => {
-                        Error::Failed(Failure::ProfileTimeout)
-                    }
-                    error => error,
+                let timed_out = matches!(error, Error::Failed(Failure::RequestTimeout));
+                let error = if timed_out {
+                    Error::Failed(Failure::ProfileTimeout)
+                } else {
+                    error
                 };
                 lost(&error, &mut exchange);
                 Err(error)

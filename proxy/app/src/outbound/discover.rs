@@ -1,24 +1,18 @@
 //! What the control plane says about an original destination, followed while it is used.
 
 use super::balancer::Balancer;
-use super::endpoint::Endpoint;
+use super::logical::Logical;
 use super::profile::Table;
 use super::Outbound;
 use crate::control::grpc::code;
 use crate::control::watch::{follow, Event};
-use crate::telemetry::route::RetryMetrics;
-use crate::telemetry::stream::Handles;
-use crate::telemetry::{full_meta, route_meta};
 use linkerd_proxy_api::convert;
 use linkerd_proxy_api::{destination as dst_api, outbound as api};
-use linkerd_proxy_core::breaker::Accrual;
 use linkerd_proxy_core::failure::Failure;
-use linkerd_proxy_core::filter::Filter;
-use linkerd_proxy_core::labels::Labels;
 use linkerd_proxy_core::meta::Meta;
 use linkerd_proxy_core::outbound::{
-    combine, Backend as Facts, ClientPolicy, Distribution, Load, Profile, Protocol, Routes,
-    RulePolicy, Target,
+    combine, Backend as Facts, ByteRoute, ClientPolicy, Distribution, Profile, Protocol, Routes,
+    Target,
 };
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -33,67 +27,6 @@ const WATCH: &str = "/io.linkerd.proxy.outbound.OutboundPolicies/Watch";
 /// Destinations followed at once.
 const TARGETS_MAX: usize = 10_000;
 
-/// Everything resolved for one destination; replaced as a whole when anything changes.
-pub struct Logical {
-    /// The policy.
-    pub policy: ClientPolicy,
-    /// For every route and rule of `http1`, `http2`, where requests go.
-    pub http1: Vec<Vec<Rule>>,
-    /// The same for HTTP/2.
-    pub http2: Vec<Vec<Rule>>,
-    /// Where bytes go.
-    pub opaque: Rule,
-    /// The profile's routes, if requests follow the profile.
-    pub profile: Option<Table>,
-}
-
-/// A rule with its backends at hand.
-pub struct Rule {
-    /// What the rule demands.
-    pub policy: RulePolicy,
-    /// What is counted for its retries.
-    pub metrics: RetryMetrics,
-    /// What is counted for its requests.
-    pub stream: Arc<Handles>,
-    backends: Vec<Backend>,
-}
-
-/// A backend at hand.
-#[derive(Clone)]
-pub struct Backend {
-    /// Where its requests go.
-    pub target: BackendTarget,
-    /// What is done to them.
-    pub filters: Arc<[Filter]>,
-    /// What is counted for them.
-    pub stream: Arc<Handles>,
-}
-
-/// Where requests of a backend go.
-#[derive(Clone)]
-pub enum BackendTarget {
-    /// One of many.
-    Balance(Arc<Balancer>),
-    /// One.
-    Forward(Arc<Endpoint>),
-    /// Nowhere.
-    Fail,
-}
-
-impl Rule {
-    /// The backend to use now.
-    pub fn pick(&self) -> Option<&Backend> {
-        let ready = |i: usize| match &self.backends[i].target {
-            BackendTarget::Balance(balancer) => balancer.is_ready(),
-            BackendTarget::Forward(_) => true,
-            BackendTarget::Fail => false,
-        };
-        let chosen = crate::random::with(|rng| self.policy.distribution.pick(&ready, rng));
-        chosen.and_then(|i| self.backends.get(i))
-    }
-}
-
-/// One followed destination.
 pub struct Entry {
     logical: watch::Receiver<Option<Arc<Logical>>>,
     used: Mutex<Instant>,
@@ -131,7 +64,7 @@ impl Drop for Entry {
 pub struct Cache {
     entries: Mutex<HashMap<SocketAddr, Arc<Entry>>>,
     /// By path; those of one path differ in how they weigh and break.
-    balancers: Mutex<HashMap<String, Vec<Weak<Balancer>>>>,
+    pub(super) balancers: Mutex<HashMap<String, Vec<Weak<Balancer>>>>,
 }
 
 impl Outbound {
@@ -192,156 +125,21 @@ impl Outbound {
             !same_path.is_empty()
         });
     }
+}
 
-    fn balancer(
-        self: &Arc<Self>,
-        path: &str,
-        load: Load,
-        accrual: Option<&Arc<Accrual>>,
-        labels: Labels,
-    ) -> Arc<Balancer> {
-        let mut balancers = self
-            .cache
-            .balancers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let alike = |known: &Arc<Balancer>| known.is_for(load, accrual);
-        let same_path = balancers.entry(path.to_owned()).or_default();
-        same_path.retain(|balancer| balancer.strong_count() > 0);
-        if let Some(known) = same_path.iter().filter_map(Weak::upgrade).find(alike) {
-            return known;
-        }
-        let balancer = Balancer::new(self, path.to_owned(), load, accrual.cloned(), &labels);
-        same_path.push(Arc::downgrade(&balancer));
-        balancer
-    }
-
-    fn resolve(
-        self: &Arc<Self>,
-        policy: ClientPolicy,
-        profile: Option<Table>,
-        old: Option<&Logical>,
-    ) -> Logical {
-        let parent = policy.meta.clone();
-        let none: Routes = Arc::new([]);
-        let (http1, http2, opaque) = match &policy.protocol {
-            Protocol::Detect {
-                http1,
-                http2,
-                opaque,
-                ..
-            } => (http1.clone(), http2.clone(), opaque.clone()),
-            Protocol::Http1(routes) => (routes.clone(), none, Distribution::Empty),
-            Protocol::Http2(routes) => (none, routes.clone(), Distribution::Empty),
-            Protocol::Opaque(bytes) | Protocol::Tls(bytes) => (none.clone(), none, bytes.clone()),
-        };
-        // Forwarded endpoints outlive an update, so that their connections do.
-        let mut forwards: Vec<Arc<Endpoint>> = old.map(Logical::forwards).unwrap_or_default();
-        let mut rules = |routes: &Routes| -> Vec<Vec<Rule>> {
-            routes
-                .iter()
-                .map(|route| {
-                    route
-                        .rules
-                        .iter()
-                        .map(|rule| self.rule(&parent, &route.meta, &rule.policy, &mut forwards))
-                        .collect()
-                })
-                .collect()
-        };
-        let (http1, http2) = (rules(&http1), rules(&http2));
-        let opaque = RulePolicy::plain(opaque);
-        let opaque = self.rule(&parent, &parent, &opaque, &mut forwards);
-        Logical {
-            policy,
-            http1,
-            http2,
-            opaque,
-            profile,
-        }
-    }
-
-    fn rule(
-        self: &Arc<Self>,
-        parent: &Meta,
-        route: &Meta,
-        policy: &RulePolicy,
-        forwards: &mut Vec<Arc<Endpoint>>,
-    ) -> Rule {
-        let parent = full_meta("parent", parent);
-        let labels = parent.clone().and(&route_meta("route", route));
-        let families = self.metrics.backends.of(policy.grpc);
-        let backends = policy
-            .distribution
-            .backends()
-            .into_iter()
-            .map(|facts| {
-                let backend = full_meta("backend", &facts.meta);
-                Backend {
-                    target: self.target(facts, parent.clone().and(&backend), forwards),
-                    filters: facts.filters.clone(),
-                    stream: Handles::new(families, labels.clone().and(&backend)),
-                }
-            })
-            .collect();
-        let labels = labels.with("hostname", "");
-        Rule {
-            policy: policy.clone(),
-            metrics: RetryMetrics::new(&self.metrics, &labels, policy.grpc),
-            stream: Handles::new(self.metrics.routes.of(policy.grpc), labels),
-            backends,
-        }
-    }
-
-    fn target(
-        self: &Arc<Self>,
-        facts: &Facts,
-        labels: Labels,
-        forwards: &mut Vec<Arc<Endpoint>>,
-    ) -> BackendTarget {
-        match &facts.target {
-            Target::Balance {
-                path,
-                load,
-                accrual,
-            } => BackendTarget::Balance(self.balancer(path, *load, accrual.as_ref(), labels)),
-            Target::Forward(endpoint) => {
-                if let Some(known) = forwards.iter().find(|known| known.facts == **endpoint) {
-                    return BackendTarget::Forward(known.clone());
-                }
-                let made = Endpoint::new(self, Facts_::clone(endpoint), "", Load::default(), None);
-                forwards.push(made.clone());
-                BackendTarget::Forward(made)
+impl Outbound {
+    /// Names each field that is set in vain, once in the life of the process.
+    fn warn_once(&self, fields: &[&'static str]) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        for field in fields {
+            if !warned.contains(field) {
+                warned.push(field);
+                warn!(field, "policy sets a field that is not acted on");
             }
-            Target::Fail(_) => BackendTarget::Fail,
         }
     }
 }
 
-type Facts_ = linkerd_proxy_core::endpoint::Endpoint;
-
-impl Logical {
-    fn forwards(&self) -> Vec<Arc<Endpoint>> {
-        let rules = self
-            .http1
-            .iter()
-            .chain(&self.http2)
-            .flatten()
-            .chain([&self.opaque]);
-        let targets = rules.flat_map(|rule| rule.backends.iter().map(|backend| &backend.target));
-        let mut out: Vec<Arc<Endpoint>> = Vec::new();
-        for target in targets {
-            if let BackendTarget::Forward(endpoint) = target {
-                if !out.iter().any(|known| Arc::ptr_eq(known, endpoint)) {
-                    out.push(endpoint.clone());
-                }
-            }
-        }
-        out
-    }
-}
-
-/// What has been heard of one of the two watches.
 enum Heard<T> {
     NotYet,
     Nothing,
@@ -472,13 +270,16 @@ async fn follow_policy(outbound: &Outbound, addr: SocketAddr, update: &Update<'_
     let on = |event: Event<api::OutboundPolicy>| {
         match event {
             Event::Opened => {}
-            Event::Message(message) => match convert::outbound::policy(message) {
-                Ok(policy) => update(&|state| state.policy = Heard::Something(policy.clone())),
-                Err(error) => {
-                    warn!(%addr, %error, "outbound policy is malformed, requests fail");
-                    update(&|state| state.policy = Heard::Something(invalid()));
+            Event::Message(message) => {
+                outbound.warn_once(&convert::outbound::ignored(&message));
+                match convert::outbound::policy(message) {
+                    Ok(policy) => update(&|state| state.policy = Heard::Something(policy.clone())),
+                    Err(error) => {
+                        warn!(%addr, %error, "outbound policy is malformed, requests fail");
+                        update(&|state| state.policy = Heard::Something(invalid()));
+                    }
                 }
-            },
+            }
             Event::Failed(status) => match status.code {
                 code::NOT_FOUND | code::UNIMPLEMENTED => {
                     update(&|state| state.policy = Heard::Nothing)
@@ -506,7 +307,11 @@ fn invalid() -> ClientPolicy {
         timeout: Duration::from_secs(10),
         http1: none.clone(),
         http2: none,
-        opaque: distribution,
+        opaque: ByteRoute {
+            meta: meta.clone(),
+            snis: Vec::new(),
+            distribution,
+        },
     };
     ClientPolicy { meta, protocol }
 }

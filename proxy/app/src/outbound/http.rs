@@ -1,8 +1,9 @@
 //! Requests to endpoints.
 
 use super::attempt::Plan;
-use super::discover::{BackendTarget, Entry, Rule};
+use super::discover::Entry;
 use super::endpoint::{Answer, Error};
+use super::logical::{BackendTarget, Rule};
 use super::profile::Table;
 use super::{Outbound, Source};
 use crate::http::body::Body;
@@ -241,12 +242,15 @@ impl Connection {
 }
 
 /// Lets `stream` see the rest of an exchange.
-fn observed(answer: Result<Answer, Error>, mut stream: Stream) -> Result<Answer, Error> {
-    match &answer {
+fn observed(mut answer: Result<Answer, Error>, mut stream: Stream) -> Result<Answer, Error> {
+    match &mut answer {
         Ok(answer) => {
             let grpc = answer.response.headers().get("grpc-status");
             let code = grpc.and_then(|value| parse_code(value.as_bytes()));
             stream.head(answer.response.status().as_u16(), code);
+            // In place: a response is large to move around.
+            let body = answer.response.body_mut();
+            *body = std::mem::replace(body, Body::empty()).observed(stream);
         }
         Err(Error::Failed(failure) | Error::Unsent(failure, _)) => {
             stream.fail(failure.route_label());
@@ -257,8 +261,5 @@ fn observed(answer: Result<Answer, Error>, mut stream: Stream) -> Result<Answer,
         }
         Err(Error::Reset(_)) => stream.fail("RESET"),
     }
-    answer.map(|answer| Answer {
-        response: answer.response.map(|body| body.observed(stream)),
-        upgraded: answer.upgraded,
-    })
+    answer
 }

@@ -1,15 +1,22 @@
 //! Bytes to an endpoint.
 
-use super::discover::{BackendTarget, Logical};
 use super::endpoint::Pending;
+use super::logical::{BackendTarget, ByteRule, Logical};
 use super::Outbound;
 use crate::drain::Drain;
-use crate::net::io::Io;
+use crate::net::io::{Io, Peeked};
 use crate::net::relay::relay_io;
+use crate::telemetry::bytes::Labelled;
+use linkerd_proxy_core::detect::{tls, Tls};
 use linkerd_proxy_core::failure::Failure;
+use linkerd_proxy_core::outbound::{find_sni, Protocol};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::time::Instant;
+
+/// No ClientHello that is routed is longer.
+const HELLO_BYTES_MAX: usize = 16 * 1024;
 
 impl Outbound {
     /// Connects to an endpoint and copies until both sides are done.
@@ -18,19 +25,74 @@ impl Outbound {
     /// When no endpoint can be reached in time, or the sockets'.
     pub(super) async fn bytes(
         self: Arc<Self>,
-        io: Io,
+        mut io: Io,
         logical: &Logical,
+        target: SocketAddr,
         drain: Drain,
     ) -> io::Result<()> {
         let _held = drain;
-        let failed = |failure: Failure| io::Error::other(failure.answer().text);
-        let (server, _pending) = self.dial(logical).await.map_err(failed)?;
-        relay_io(io, server).await
+        let (route, counted) = match &logical.policy.protocol {
+            Protocol::Tls(routes) => {
+                let sni = self.server_name(&mut io).await?;
+                let found = find_sni(routes, &sni).and_then(|i| logical.tls.get(i));
+                let route =
+                    found.ok_or_else(|| io::Error::other("no route for the server name"))?;
+                (
+                    route,
+                    Labelled::tls(&self.metrics.bytes, &route.metrics, &sni),
+                )
+            }
+            Protocol::Detect { .. }
+            | Protocol::Http1(_)
+            | Protocol::Http2(_)
+            | Protocol::Opaque(_) => {
+                let route = &logical.opaque;
+                (
+                    route,
+                    Labelled::tcp(&self.metrics.bytes, &route.metrics, target),
+                )
+            }
+        };
+        counted.opened();
+        let dialed = self.dial(route).await;
+        let done = match dialed {
+            Ok((server, _pending)) => relay_io(io, server).await,
+            Err(failure) => {
+                let invalid = failure == Failure::NoBackend;
+                counted.closed(if invalid {
+                    "invalid_backend"
+                } else {
+                    "unexpected"
+                });
+                return Err(io::Error::other(failure.answer().text));
+            }
+        };
+        counted.closed(if done.is_ok() { "" } else { "unexpected" });
+        done
     }
 
-    async fn dial(&self, logical: &Logical) -> Result<(Io, Pending), Failure> {
+    /// The name that a TLS client asks for.
+    async fn server_name(&self, io: &mut Io) -> io::Result<String> {
+        let decide = |bytes: &[u8]| match tls(bytes) {
+            Tls::Incomplete => None,
+            done @ (Tls::Sni(_) | Tls::NotTls) => Some(done),
+        };
+        let timeout = self.settings.outbound.detect_timeout;
+        match io.peek_within(timeout, HELLO_BYTES_MAX, decide).await? {
+            Peeked::Answer(Tls::Sni(name)) => Ok(name),
+            Peeked::Answer(Tls::NotTls | Tls::Incomplete) | Peeked::End => {
+                Err(io::Error::other("connection names no server"))
+            }
+            Peeked::TimedOut => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "tls detection timed out",
+            )),
+        }
+    }
+
+    async fn dial(&self, route: &ByteRule) -> Result<(Io, Pending), Failure> {
         let deadline = Instant::now() + self.settings.outbound.failfast_timeout;
-        let backend = logical.opaque.pick().ok_or(Failure::NoBackend)?;
+        let backend = route.rule.pick().ok_or(Failure::NoBackend)?;
         match &backend.target {
             BackendTarget::Fail => Err(Failure::NoBackend),
             BackendTarget::Forward(endpoint) => endpoint.connect().await,

@@ -69,6 +69,46 @@ impl RetryMetrics {
     }
 }
 
+/// Families of calls to the control plane.
+pub struct ControlFamilies {
+    requests: Arc<Family<Counter>>,
+    responses: Arc<Family<Counter>>,
+    latency: Arc<Family<Histogram>>,
+}
+
+impl ControlFamilies {
+    /// Declares them.
+    pub fn new(r: &mut Registry) -> Self {
+        Self {
+            requests: r.counter("control_request_total", "Total count of HTTP requests."),
+            responses: r.counter("control_response_total", "Total count of HTTP responses."),
+            latency: r.histogram(
+                "control_response_latency_ms",
+                "Elapsed times between a request's headers being received and its response stream completing",
+                LATENCY_MS,
+            ),
+        }
+    }
+
+    /// Resolves the handles of one service; `server` is its identity.
+    pub fn service(&self, addr: &str, server: Option<&str>) -> Arc<HttpMetrics> {
+        let labels = Labels::new().with("addr", addr);
+        let labels = match server {
+            Some(id) => labels.with("tls", "true").with("server_id", id),
+            None => labels
+                .with("tls", "no_identity")
+                .with("no_tls_reason", "loopback"),
+        };
+        let latency = Some(&self.latency);
+        Arc::new(HttpMetrics::of(
+            labels,
+            &self.requests,
+            &self.responses,
+            latency,
+        ))
+    }
+}
+
 /// Families of service profiles' routes.
 pub struct ProfileFamilies {
     requests: Arc<Family<Counter>>,

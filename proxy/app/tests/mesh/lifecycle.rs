@@ -49,3 +49,23 @@ fn one_certificate_and_one_discovery_serve_many_connections() {
     assert_eq!(1, count(&format!("Watch {SERVICE}")), "{calls:?}");
     assert_eq!(1, count(&format!("Get {AUTHORITY}")), "{calls:?}");
 }
+
+#[test]
+fn several_workers_share_the_work() {
+    let environment = [("CORES", "2")];
+    let authority = linkerd_proxy_testkit::authority::Authority::generate();
+    let Some(mesh) = Mesh::start_with(world(), authority, &environment) else {
+        return;
+    };
+    mesh.server.serve(PORT, Kind::Http);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for version in [Version::HTTP_11, Version::HTTP_2].repeat(10) {
+                    let answer = mesh.send(From::Meshed, SERVICE, get(version, "/"));
+                    assert_eq!(StatusCode::OK, answer.status);
+                }
+            });
+        }
+    });
+}

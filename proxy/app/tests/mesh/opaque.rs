@@ -82,3 +82,75 @@ fn the_end_of_a_connection_reaches_the_other_side() {
     });
     assert_eq!(QUERY, rest.expect("half-closed connections still deliver"));
 }
+
+/// A ClientHello record that names `host`, with nothing else in it that a proxy looks at.
+fn client_hello(host: &str) -> &'static [u8] {
+    let name = host.as_bytes();
+    let sized = |head: &[u8], body: &[u8]| -> Vec<u8> {
+        let length = u16::try_from(body.len()).expect("short").to_be_bytes();
+        [head, &length, body].concat()
+    };
+    let entry = sized(&[0], name);
+    let extension = sized(&[0, 0], &sized(&[], &entry));
+    let mut body = vec![3, 3];
+    body.extend([7; 32]);
+    body.extend([0, 0, 2, 0x13, 0x01, 1, 0]);
+    body.extend(sized(&[], &extension));
+    let message = sized(&[1, 0], &body);
+    Box::leak(sized(&[22, 3, 1], &message).into_boxed_slice())
+}
+
+#[test]
+fn tls_goes_by_the_name_that_the_client_asks_for() {
+    use linkerd_proxy_api::outbound::{self, proxy_protocol::Kind as Protocol};
+    use linkerd_proxy_api::tls_route::{sni_match, SniMatch};
+    use linkerd_proxy_testkit::control::Amendments;
+    use outbound::tls_route::{distribution, Distribution, RouteBackend, Rule};
+    let Some(mesh) = Mesh::start(world()) else {
+        return;
+    };
+    mesh.server.serve(PORT, Kind::Tcp);
+    mesh.control.amend(Amendments {
+        outbound: Some(Box::new(|policy| {
+            let kind = policy.protocol.as_mut().and_then(|p| p.kind.as_mut());
+            let Some(kind) = kind else { return };
+            let Protocol::Detect(detect) = &*kind else {
+                return;
+            };
+            let http = detect.http1.as_ref().map(|http| &http.routes[0].rules[0]);
+            let Some(outbound::http_route::distribution::Kind::FirstAvailable(first)) =
+                http.and_then(|rule| rule.backends.as_ref()?.kind.clone())
+            else {
+                return;
+            };
+            let backends = vec![RouteBackend {
+                backend: first.backends[0].backend.clone(),
+                filters: vec![],
+            }];
+            let first = distribution::FirstAvailable { backends };
+            let name = sni_match::Match::Exact("good.example".to_owned());
+            *kind = Protocol::Tls(outbound::proxy_protocol::Tls {
+                routes: vec![outbound::TlsRoute {
+                    metadata: None,
+                    snis: vec![SniMatch {
+                        r#match: Some(name),
+                    }],
+                    rules: vec![Rule {
+                        backends: Some(Distribution {
+                            kind: Some(distribution::Kind::FirstAvailable(first)),
+                        }),
+                        filters: vec![],
+                    }],
+                }],
+            });
+        })),
+        ..Amendments::default()
+    });
+    let (good, bad) = (client_hello("Good.example"), client_hello("bad.example"));
+    // The echoed hello shows that it passed unread.
+    assert_eq!(good, mesh.exchange(From::Meshed, SERVICE, good, good.len()));
+    assert!(mesh.exchange(From::Meshed, SERVICE, bad, 1).is_empty());
+    let page = mesh.client.metrics();
+    assert!(page.contains("outbound_tls_route_open_total{"), "{page}");
+    assert!(page.contains("hostname=\"good.example\""), "{page}");
+}

@@ -92,7 +92,7 @@ fn an_injected_failure_denies_and_the_server_sees_nothing() {
         (StatusCode::OK, "9"),
         (answer.status, answer.header("grpc-status").as_str())
     );
-    assert!(!mesh.server.metrics().contains("request_total{"));
+    assert!(!mesh.server.metrics().contains("\nrequest_total{"));
 }
 
 #[test]

@@ -1,0 +1,115 @@
+//! What is counted for outbound connections by protocol and byte route.
+//!
+//! Source: linkerd2-proxy linkerd/app/outbound/src/{protocol,opaq,tls} (names, labels, buckets).
+
+use super::registry::{Counter, Family, Histogram, Registry};
+use crate::http::detect::Detected;
+use crate::http::Version;
+use linkerd_proxy_core::labels::Labels;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bounds of the time that detection takes, in microseconds.
+const DETECT_US: &[u64] = &[1_000, 100_000];
+
+/// Families of connections.
+pub struct ByteFamilies {
+    protocols: Arc<Family<Counter>>,
+    results: Arc<Family<Counter>>,
+    durations: Arc<Family<Histogram>>,
+    tcp: [Arc<Family<Counter>>; 2],
+    tls: [Arc<Family<Counter>>; 2],
+}
+
+impl ByteFamilies {
+    /// Declares them.
+    pub fn new(r: &mut Registry) -> Self {
+        let mut both = |kind: &str| {
+            [("open", "opened"), ("close", "closed")].map(|(what, _)| {
+                r.counter(
+                    &format!("outbound_{kind}_route_{what}_total"),
+                    "The total number of connections by route",
+                )
+            })
+        };
+        let (tcp, tls) = (both("tcp"), both("tls"));
+        Self {
+            tcp,
+            tls,
+            protocols: r.counter(
+                "outbound_tcp_protocol_connections_total",
+                "Outbound TCP connections by protocol configuration",
+            ),
+            results: r.counter(
+                "outbound_tcp_detect_http_results_total",
+                "Counts for each protocol detection result",
+            ),
+            durations: r.seconds(
+                "outbound_tcp_detect_http_duration_seconds",
+                "Time taken for protocol detection",
+                DETECT_US,
+            ),
+        }
+    }
+
+    /// Counts a connection.
+    pub fn protocol(&self, parent: &Labels, protocol: &str) {
+        let labels = Labels::new().with("protocol", protocol).and(parent);
+        self.protocols.get(&labels).add(1);
+    }
+
+    /// Counts a detection; `None` when it failed.
+    pub fn detected(&self, parent: &Labels, took: Duration, detected: Option<&Detected>) {
+        let result = match detected {
+            Some(Detected::Http(Version::Http1)) => "http/1",
+            Some(Detected::Http(Version::Http2)) => "http/2",
+            Some(Detected::NotHttp) => "not_http",
+            Some(Detected::TimedOut) => "read_timeout",
+            Some(Detected::Closed) | None => "error",
+        };
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.durations.get(parent).record(us);
+        let labels = parent.clone().with("result", result);
+        self.results.get(&labels).add(1);
+    }
+}
+
+/// The families of one connection and its labels.
+pub struct Labelled<'a> {
+    families: &'a [Arc<Family<Counter>>; 2],
+    labels: Labels,
+}
+
+impl<'a> Labelled<'a> {
+    /// A connection of bytes.
+    pub fn tcp(families: &'a ByteFamilies, route: &Labels, target: SocketAddr) -> Self {
+        let labels = route
+            .clone()
+            .with_display("target_ip", target.ip())
+            .with_display("target_port", target.port());
+        Self {
+            families: &families.tcp,
+            labels,
+        }
+    }
+
+    /// A connection of TLS.
+    pub fn tls(families: &'a ByteFamilies, route: &Labels, sni: &str) -> Self {
+        Self {
+            families: &families.tls,
+            labels: route.clone().with("hostname", sni),
+        }
+    }
+
+    /// Counts it as opened.
+    pub fn opened(&self) {
+        self.families[0].get(&self.labels).add(1);
+    }
+
+    /// Counts it as closed.
+    pub fn closed(&self, error: &str) {
+        let labels = self.labels.clone().with("error", error);
+        self.families[1].get(&labels).add(1);
+    }
+}
