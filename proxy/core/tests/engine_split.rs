@@ -66,6 +66,22 @@ fn write_body(bytes: &mut Vec<u8>, body: &Body) {
     }
 }
 
+/// Found by fuzzing: which refusal a version gets must not depend on where a read ended.
+#[test]
+fn a_version_is_judged_at_the_end_of_its_line() {
+    for version in ["HTTP/1.~1", "HTTP/1.23", "HTTP/1.2", "HTTP/x"] {
+        let bytes = format!("GET / {version}\r\nHost: a\r\n\r\n");
+        let run = |cuts: &[usize]| {
+            let mut rig = Rig::new(Protocol::H1, Protocol::H1);
+            feed(&mut rig, true, bytes.as_bytes(), cuts);
+            rig.client_text()
+        };
+        for cut in 0..bytes.len() {
+            assert_eq!(run(&[]), run(&[cut]), "{version} cut at {cut}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 

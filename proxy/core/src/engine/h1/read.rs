@@ -54,6 +54,8 @@ pub(in crate::engine) fn request(input: &[u8], head: &mut Head) -> Found {
     let size = match config.parse_request_with_uninit_headers(&mut parsed, input, &mut fields) {
         Ok(Status::Complete(size)) => size,
         Ok(Status::Partial) => return Ok(None),
+        // Which refusal it is shows at the end of the line.
+        Err(Error::Version) if !input.contains(&b'\n') => return Ok(None),
         Err(Error::Version) if other_version(input) => return Err(Refused(505)),
         Err(error) => return Err(refusal(error)),
     };
@@ -207,7 +209,11 @@ fn other_version(input: &[u8]) -> bool {
     let line = input.split(|&byte| byte == b'\r').next().unwrap_or(b"");
     let mut parts = line.split(|&byte| byte == b' ').skip(2);
     let version = parts.next().unwrap_or(b"");
-    parts.next().is_none() && version.starts_with(b"HTTP/") && version.len() == 8
+    let form = |(at, byte): (usize, &u8)| match at {
+        5 | 7 => byte.is_ascii_digit(),
+        _ => b"HTTP/0.0".get(at) == Some(byte),
+    };
+    parts.next().is_none() && version.len() == 8 && version.iter().enumerate().all(form)
 }
 
 /// Copies the text of a head, which spans then refer to, when every line ends with CR LF.
