@@ -15,9 +15,10 @@ import pytest
 
 from images import build, oci
 from images.oci import Entry, Image, Run
+from linkerd import VERSION
 from tests.kubernetes.mesh import PROXY
 
-_NAMES = [f"{build.REGISTRY}/{name}:{build.VERSION}" for name in ("proxy", "proxy-init")]
+_NAMES = [f"{build.REGISTRY}/{name}:{VERSION}" for name in ("proxy", "proxy-init")]
 
 
 def _files(layer: oci.Layer) -> dict[str, tarfile.TarInfo]:
