@@ -247,7 +247,13 @@ async def test_traffic_of_a_pod_is_seen_by_cli_and_dashboard(bed: Bed) -> None:
         header, line = bed.linkerd("stat", "deploy", "-n", NS).splitlines()
         assert "NAME MESHED SUCCESS RPS" == " ".join(header.split()[:4])
         assert ["web", "1/1", "100.00%"] == line.split()[:3]
-        (edge,) = json.loads(bed.linkerd("edges", "deploy", "-n", NS, "-o", "json"))
+
+        async def connected() -> dict[str, Any]:
+            edges = json.loads(bed.linkerd("edges", "deploy", "-n", NS, "-o", "json"))
+            assert 1 == len(edges), edges
+            return dict(edges[0])
+
+        edge = await eventually(connected)
         assert ("web", "emoji", "web.emojivoto", "emoji.emojivoto") == (
             edge["src"],
             edge["dst"],
