@@ -13,7 +13,7 @@ demo: build ## Start a local cluster with emojivoto meshed, and show it
 
 build: .venv/.built ## Build everything into .venv: the linkerd command and the proxy
 
-test: test-unit test-rust test-integration test-walkthroughs ## Run every test
+test: test-unit test-rust test-integration ## Run every test
 
 test-unit: build ## Run the fast Python tests
 	$(PY) -m pytest -n 2
