@@ -39,7 +39,7 @@ class KubernetesMesh(Mesh):
 
     def start(self) -> None:
         """Starts the bed and imports the images."""
-        cluster.up(self.bed)
+        cluster.up(self.bed, follow=True)
         cluster.load(self.bed, archives())
 
     def kubectl(self, *words: str, stdin: str = "", check: bool = True) -> str:

@@ -47,7 +47,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Api, Api
     bed = Paths("test-contract")
     with ExitStack() as stack:
         embedded = stack.enter_context(running(tmp_path_factory.mktemp("embedded")))
-        cluster.up(bed, api_only=True)
+        cluster.up(bed, api_only=True, follow=True)
         stack.callback(cluster.down, bed)
         ca = base64.b64encode(Path(bed.certificate("ca")).read_bytes()).decode()
         hooks = f"{ca}@https://127.0.0.1:{_HOOKS_PORT}"
@@ -178,7 +178,7 @@ def test_the_embedded_server_discovers_as_kubernetes_does(servers: tuple[Api, Ap
 
 def test_nothing_is_left_of_a_bed_that_is_killed() -> None:
     bed = Paths("test-nothing")
-    cluster.up(bed, api_only=True)
+    cluster.up(bed, api_only=True, follow=True)
     os.kill(int(bed.pid.read_text()), signal.SIGKILL)
     until(lambda: not bed.root.exists(), "its state is removed")
     found = subprocess.run(["pgrep", "-f", str(bed.root)], capture_output=True, text=True)

@@ -9,6 +9,7 @@ and the next `up` or `down` cleans up.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
@@ -69,12 +70,13 @@ def provide() -> None:
             raise BedError(f"apt-get {' '.join(words)}: {done.stderr.strip()}")
 
 
-def up(paths: Paths, *, api_only: bool = False) -> None:
+def up(paths: Paths, *, api_only: bool = False, follow: bool = False) -> None:
     """Starts the bed and returns when its node is ready and its DNS answers.
 
     Args:
         paths: Of the bed.
         api_only: Start etcd and the API server, nothing that acts on objects.
+        follow: End the bed when the calling thread ends, by whatever signal.
 
     Raises:
         BedError: it runs already, a package is missing, or a component does not start.
@@ -91,7 +93,7 @@ def up(paths: Paths, *, api_only: bool = False) -> None:
     paths.root.chmod(0o700)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         pki.prepare(paths, listener.getsockname()[1])
-        _spawn_janitor(paths, listener, ("api",) if api_only else ())
+        _spawn_janitor(paths, listener, ("api",) if api_only else (), follow=follow)
     deadline = time.monotonic() + _START_S
     while not (paths.root / READY).exists():
         failed = paths.root / FAILED
@@ -103,12 +105,17 @@ def up(paths: Paths, *, api_only: bool = False) -> None:
         time.sleep(_PAUSE_S)
 
 
-def _spawn_janitor(paths: Paths, listener: socket.socket, words: tuple[str, ...]) -> None:
+def _spawn_janitor(
+    paths: Paths, listener: socket.socket, words: tuple[str, ...], *, follow: bool
+) -> None:
     ready_read, ready_write = os.pipe()
     janitor = os.fork()
     if janitor == 0:
         os.close(ready_read)
         os.setsid()
+        if follow:
+            # Taken as a request to end what it watches; see `_janitor`.
+            _signal_when_parent_ends(signal.SIGTERM)
         _janitor(paths, listener, ready_write, words)
     os.close(ready_write)
     os.read(ready_read, 1)
@@ -128,8 +135,9 @@ def _janitor(paths: Paths, listener: socket.socket, ready: int, words: tuple[str
             ["unshare", *flags, *node, paths.name, str(listener.fileno()), *words],
             pass_fds=(listener.fileno(),),
             cwd=_ROOT,
-            preexec_fn=_die_with_parent,
+            preexec_fn=lambda: _signal_when_parent_ends(signal.SIGKILL),
         )
+        signal.signal(signal.SIGTERM, lambda *_: process.kill())
         listener.close()
         paths.pid.write_text(f"{process.pid}\n")
         os.write(ready, b".")
@@ -142,11 +150,9 @@ def _janitor(paths: Paths, listener: socket.socket, ready: int, words: tuple[str
         os._exit(0)
 
 
-def _die_with_parent() -> None:
-    import ctypes
-
+def _signal_when_parent_ends(wanted: signal.Signals) -> None:
     pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, wanted)
 
 
 def down(paths: Paths) -> None:

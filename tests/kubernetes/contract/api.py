@@ -132,6 +132,9 @@ class Api:
                 for key, one in value.items()
                 if key != "managedFields"
             }
+            # Kubernetes lists the causes of a conflict in any order.
+            if isinstance(kept.get("causes"), list):
+                kept["causes"].sort(key=str)
             return {key: one for key, one in kept.items() if one not in (None, {}, [], "")}
         if isinstance(value, list):
             return [self.masked(one) for one in value]
