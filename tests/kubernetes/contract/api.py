@@ -134,7 +134,7 @@ class Api:
             }
             # Kubernetes lists the causes of a conflict in any order.
             if isinstance(kept.get("causes"), list):
-                kept["causes"].sort(key=str)
+                kept["causes"].sort(key=str)  # type: ignore[union-attr]
             return {key: one for key, one in kept.items() if one not in (None, {}, [], "")}
         if isinstance(value, list):
             return [self.masked(one) for one in value]
