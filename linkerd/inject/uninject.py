@@ -1,7 +1,8 @@
 """Takes out of an object what injection put in.
 
 `config.linkerd.io/…` annotations stay, as they are the user's; so does `linkerd.io/inject:
-disabled`. Source: linkerd2 pkg/inject/uninject.go.
+disabled`. Source: linkerd2 pkg/inject/uninject.go. The one exception is a list of opaque ports
+that injection derived from the pod's own: left behind, it would narrow the list of the next proxy.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-from linkerd.inject import keys, proxy, workload
+from linkerd.inject import keys, pod, proxy, workload
 
 Object = dict[str, Any]
 
@@ -21,6 +22,7 @@ _VOLUMES = (
     "linkerd-proxy-init-xtables-lock",
 )
 _PREFIX = "linkerd.io"
+_OPAQUE_PORTS = "LINKERD2_PROXY_INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION"
 
 
 def uninject(document: Object) -> tuple[Object, bool]:
@@ -38,6 +40,8 @@ def uninject(document: Object) -> tuple[Object, bool]:
     target = workload.parse(result)
     assert target is not None
     spec = target.template["spec"]
+    if _derived_opaque_ports(target):
+        del target.template["metadata"]["annotations"][keys.OPAQUE_PORTS]
     changed = _drop(spec, "containers", _CONTAINERS)
     changed |= _drop(spec, "initContainers", _CONTAINERS)
     changed |= _drop(spec, "volumes", _VOLUMES)
@@ -46,6 +50,21 @@ def uninject(document: Object) -> tuple[Object, bool]:
         if target.path:
             changed |= _clean(result.get("metadata"))
     return (result, True) if changed else (document, False)
+
+
+def _derived_opaque_ports(target: workload.Workload) -> bool:
+    """Returns whether injection wrote the annotation: then the proxy's list is not taken from it."""
+    written = target.annotations.get(keys.OPAQUE_PORTS)
+    spec = target.template["spec"]
+    entries = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
+    used = [
+        variable.get("value")
+        for container in entries
+        if container.get("name") == proxy.PROXY
+        for variable in container.get("env") or ()
+        if variable.get("name") == _OPAQUE_PORTS
+    ]
+    return written is not None and bool(used) and used != [pod.resolved_ports(spec, written)]
 
 
 def _without_metadata(document: Object) -> tuple[Object, bool]:
