@@ -302,6 +302,33 @@ class PathModifier(_message.Message):
 Global___PathModifier: _TypeAlias = PathModifier  # noqa: Y015
 
 @_typing.final
+class UrlRewrite(_message.Message):
+    """Ours, not Linkerd's: changes where a request says it goes; an empty host and no path stay as they
+    are. A prefix replaces what the rule's path match compared.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    @_builtins.property
+    def path(self) -> Global___PathModifier: ...
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        path: Global___PathModifier | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["path", b"path"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UrlRewrite: _TypeAlias = UrlRewrite  # noqa: Y015
+
+@_typing.final
 class HttpFailureInjector(_message.Message):
     """Answers with this status for a share of the requests; no ratio means all."""
 

@@ -277,6 +277,8 @@ class HttpRoute(_message.Message):
         TIMEOUTS_FIELD_NUMBER: _builtins.int
         RETRY_FIELD_NUMBER: _builtins.int
         ALLOW_L5D_REQUEST_HEADERS_FIELD_NUMBER: _builtins.int
+        REWRITE_FIELD_NUMBER: _builtins.int
+        MIRRORS_FIELD_NUMBER: _builtins.int
         allow_l5d_request_headers: _builtins.bool
         """Whether clients may set timeouts and retries by l5d-* request headers."""
         @_builtins.property
@@ -294,6 +296,12 @@ class HttpRoute(_message.Message):
         def timeouts(self) -> _http_route_pb2.Timeouts: ...
         @_builtins.property
         def retry(self) -> Global___HttpRoute.Retry: ...
+        @_builtins.property
+        def rewrite(self) -> _http_route_pb2.UrlRewrite:
+            """Ours: fields from 1001 on are unknown to Linkerd's proxy, which skips them."""
+
+        @_builtins.property
+        def mirrors(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequestMirror]: ...
         def __init__(
             self,
             *,
@@ -304,10 +312,12 @@ class HttpRoute(_message.Message):
             timeouts: _http_route_pb2.Timeouts | None = ...,
             retry: Global___HttpRoute.Retry | None = ...,
             allow_l5d_request_headers: _builtins.bool = ...,
+            rewrite: _http_route_pb2.UrlRewrite | None = ...,
+            mirrors: _abc.Iterable[Global___RequestMirror] | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["backends", b"backends", "requestTimeout", b"requestTimeout", "retry", b"retry", "timeouts", b"timeouts"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["backends", b"backends", "requestTimeout", b"requestTimeout", "retry", b"retry", "rewrite", b"rewrite", "timeouts", b"timeouts"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_l5d_request_headers", b"allow_l5d_request_headers", "backends", b"backends", "filters", b"filters", "matches", b"matches", "requestTimeout", b"requestTimeout", "retry", b"retry", "timeouts", b"timeouts"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_l5d_request_headers", b"allow_l5d_request_headers", "backends", b"backends", "filters", b"filters", "matches", b"matches", "mirrors", b"mirrors", "requestTimeout", b"requestTimeout", "retry", b"retry", "rewrite", b"rewrite", "timeouts", b"timeouts"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -427,6 +437,8 @@ class HttpRoute(_message.Message):
         BACKEND_FIELD_NUMBER: _builtins.int
         FILTERS_FIELD_NUMBER: _builtins.int
         REQUESTTIMEOUT_FIELD_NUMBER: _builtins.int
+        REWRITE_FIELD_NUMBER: _builtins.int
+        MIRRORS_FIELD_NUMBER: _builtins.int
         @_builtins.property
         def backend(self) -> Global___Backend: ...
         @_builtins.property
@@ -436,16 +448,24 @@ class HttpRoute(_message.Message):
         def requestTimeout(self) -> _duration_pb2.Duration:
             """Superseded by the rule's timeouts; ignored."""
 
+        @_builtins.property
+        def rewrite(self) -> _http_route_pb2.UrlRewrite:
+            """Ours: fields from 1001 on are unknown to Linkerd's proxy, which skips them."""
+
+        @_builtins.property
+        def mirrors(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequestMirror]: ...
         def __init__(
             self,
             *,
             backend: Global___Backend | None = ...,
             filters: _abc.Iterable[Global___HttpRoute.Filter] | None = ...,
             requestTimeout: _duration_pb2.Duration | None = ...,
+            rewrite: _http_route_pb2.UrlRewrite | None = ...,
+            mirrors: _abc.Iterable[Global___RequestMirror] | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "requestTimeout", b"requestTimeout"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "requestTimeout", b"requestTimeout", "rewrite", b"rewrite"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "filters", b"filters", "requestTimeout", b"requestTimeout"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "filters", b"filters", "mirrors", b"mirrors", "requestTimeout", b"requestTimeout", "rewrite", b"rewrite"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -587,6 +607,8 @@ class GrpcRoute(_message.Message):
         TIMEOUTS_FIELD_NUMBER: _builtins.int
         RETRY_FIELD_NUMBER: _builtins.int
         ALLOW_L5D_REQUEST_HEADERS_FIELD_NUMBER: _builtins.int
+        MIRRORS_FIELD_NUMBER: _builtins.int
+        RESPONSE_HEADER_MODIFIER_FIELD_NUMBER: _builtins.int
         allow_l5d_request_headers: _builtins.bool
         """Whether clients may set timeouts and retries by l5d-* request headers."""
         @_builtins.property
@@ -604,6 +626,12 @@ class GrpcRoute(_message.Message):
         def timeouts(self) -> _http_route_pb2.Timeouts: ...
         @_builtins.property
         def retry(self) -> Global___GrpcRoute.Retry: ...
+        @_builtins.property
+        def mirrors(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequestMirror]:
+            """Ours: fields from 1001 on are unknown to Linkerd's proxy, which skips them."""
+
+        @_builtins.property
+        def response_header_modifier(self) -> _http_route_pb2.ResponseHeaderModifier: ...
         def __init__(
             self,
             *,
@@ -614,10 +642,12 @@ class GrpcRoute(_message.Message):
             timeouts: _http_route_pb2.Timeouts | None = ...,
             retry: Global___GrpcRoute.Retry | None = ...,
             allow_l5d_request_headers: _builtins.bool = ...,
+            mirrors: _abc.Iterable[Global___RequestMirror] | None = ...,
+            response_header_modifier: _http_route_pb2.ResponseHeaderModifier | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["backends", b"backends", "requestTimeout", b"requestTimeout", "retry", b"retry", "timeouts", b"timeouts"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["backends", b"backends", "requestTimeout", b"requestTimeout", "response_header_modifier", b"response_header_modifier", "retry", b"retry", "timeouts", b"timeouts"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_l5d_request_headers", b"allow_l5d_request_headers", "backends", b"backends", "filters", b"filters", "matches", b"matches", "requestTimeout", b"requestTimeout", "retry", b"retry", "timeouts", b"timeouts"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_l5d_request_headers", b"allow_l5d_request_headers", "backends", b"backends", "filters", b"filters", "matches", b"matches", "mirrors", b"mirrors", "requestTimeout", b"requestTimeout", "response_header_modifier", b"response_header_modifier", "retry", b"retry", "timeouts", b"timeouts"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -729,6 +759,8 @@ class GrpcRoute(_message.Message):
         BACKEND_FIELD_NUMBER: _builtins.int
         FILTERS_FIELD_NUMBER: _builtins.int
         REQUESTTIMEOUT_FIELD_NUMBER: _builtins.int
+        MIRRORS_FIELD_NUMBER: _builtins.int
+        RESPONSE_HEADER_MODIFIER_FIELD_NUMBER: _builtins.int
         @_builtins.property
         def backend(self) -> Global___Backend: ...
         @_builtins.property
@@ -738,16 +770,24 @@ class GrpcRoute(_message.Message):
         def requestTimeout(self) -> _duration_pb2.Duration:
             """Superseded by the rule's timeouts; ignored."""
 
+        @_builtins.property
+        def mirrors(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequestMirror]:
+            """Ours: fields from 1001 on are unknown to Linkerd's proxy, which skips them."""
+
+        @_builtins.property
+        def response_header_modifier(self) -> _http_route_pb2.ResponseHeaderModifier: ...
         def __init__(
             self,
             *,
             backend: Global___Backend | None = ...,
             filters: _abc.Iterable[Global___GrpcRoute.Filter] | None = ...,
             requestTimeout: _duration_pb2.Duration | None = ...,
+            mirrors: _abc.Iterable[Global___RequestMirror] | None = ...,
+            response_header_modifier: _http_route_pb2.ResponseHeaderModifier | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "requestTimeout", b"requestTimeout"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "requestTimeout", b"requestTimeout", "response_header_modifier", b"response_header_modifier"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "filters", b"filters", "requestTimeout", b"requestTimeout"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "filters", b"filters", "mirrors", b"mirrors", "requestTimeout", b"requestTimeout", "response_header_modifier", b"response_header_modifier"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1414,6 +1454,32 @@ class Backend(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___Backend: _TypeAlias = Backend  # noqa: Y015
+
+@_typing.final
+class RequestMirror(_message.Message):
+    """Ours: a share of the requests is sent here as well, and the answer dropped; no ratio means all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BACKEND_FIELD_NUMBER: _builtins.int
+    RATIO_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def backend(self) -> Global___Backend: ...
+    @_builtins.property
+    def ratio(self) -> _http_route_pb2.Ratio: ...
+    def __init__(
+        self,
+        *,
+        backend: Global___Backend | None = ...,
+        ratio: _http_route_pb2.Ratio | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "ratio", b"ratio"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "ratio", b"ratio"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestMirror: _TypeAlias = RequestMirror  # noqa: Y015
 
 @_typing.final
 class Queue(_message.Message):

@@ -134,6 +134,15 @@ pub mod path_modifier {
         Prefix(::prost::alloc::string::String),
     }
 }
+/// Ours, not Linkerd's: changes where a request says it goes; an empty host and no path stay as they
+/// are. A prefix replaces what the rule's path match compared.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UrlRewrite {
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub path: ::core::option::Option<PathModifier>,
+}
 /// Answers with this status for a share of the requests; no ratio means all.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HttpFailureInjector {

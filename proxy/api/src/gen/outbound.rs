@@ -123,6 +123,11 @@ pub mod http_route {
         /// Whether clients may set timeouts and retries by l5d-* request headers.
         #[prost(bool, tag = "7")]
         pub allow_l5d_request_headers: bool,
+        /// Ours: fields from 1001 on are unknown to Linkerd's proxy, which skips them.
+        #[prost(message, optional, tag = "1001")]
+        pub rewrite: ::core::option::Option<super::super::http_route::UrlRewrite>,
+        #[prost(message, repeated, tag = "1002")]
+        pub mirrors: ::prost::alloc::vec::Vec<super::RequestMirror>,
     }
     #[derive(Clone, PartialEq, ::prost::Message)]
     pub struct Filter {
@@ -186,6 +191,11 @@ pub mod http_route {
         #[deprecated]
         #[prost(message, optional, tag = "4")]
         pub request_timeout: ::core::option::Option<::prost_types::Duration>,
+        /// Ours: fields from 1001 on are unknown to Linkerd's proxy, which skips them.
+        #[prost(message, optional, tag = "1001")]
+        pub rewrite: ::core::option::Option<super::super::http_route::UrlRewrite>,
+        #[prost(message, repeated, tag = "1002")]
+        pub mirrors: ::prost::alloc::vec::Vec<super::RequestMirror>,
     }
     #[derive(Clone, PartialEq, ::prost::Message)]
     pub struct WeightedRouteBackend {
@@ -261,6 +271,13 @@ pub mod grpc_route {
         /// Whether clients may set timeouts and retries by l5d-* request headers.
         #[prost(bool, tag = "7")]
         pub allow_l5d_request_headers: bool,
+        /// Ours: fields from 1001 on are unknown to Linkerd's proxy, which skips them.
+        #[prost(message, repeated, tag = "1002")]
+        pub mirrors: ::prost::alloc::vec::Vec<super::RequestMirror>,
+        #[prost(message, optional, tag = "1003")]
+        pub response_header_modifier: ::core::option::Option<
+            super::super::http_route::ResponseHeaderModifier,
+        >,
     }
     #[derive(Clone, PartialEq, ::prost::Message)]
     pub struct Filter {
@@ -318,6 +335,13 @@ pub mod grpc_route {
         #[deprecated]
         #[prost(message, optional, tag = "4")]
         pub request_timeout: ::core::option::Option<::prost_types::Duration>,
+        /// Ours: fields from 1001 on are unknown to Linkerd's proxy, which skips them.
+        #[prost(message, repeated, tag = "1002")]
+        pub mirrors: ::prost::alloc::vec::Vec<super::RequestMirror>,
+        #[prost(message, optional, tag = "1003")]
+        pub response_header_modifier: ::core::option::Option<
+            super::super::http_route::ResponseHeaderModifier,
+        >,
     }
     #[derive(Clone, PartialEq, ::prost::Message)]
     pub struct WeightedRouteBackend {
@@ -591,6 +615,14 @@ pub mod backend {
         #[prost(message, tag = "3")]
         Balancer(BalanceP2c),
     }
+}
+/// Ours: a share of the requests is sent here as well, and the answer dropped; no ratio means all.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RequestMirror {
+    #[prost(message, optional, tag = "1")]
+    pub backend: ::core::option::Option<Backend>,
+    #[prost(message, optional, tag = "2")]
+    pub ratio: ::core::option::Option<super::http_route::Ratio>,
 }
 /// Requests that wait for an endpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
