@@ -94,8 +94,7 @@ def backend_keys(route: objects.Route) -> set[ParentKey]:
     """Returns all objects of ours that a route refers to as backends."""
     return {
         (backend_kind(each), each.namespace or route.metadata.namespace, each.name)
-        for rule in route.rules
-        for each in rule.backend_refs or ()
+        for each in route.backends
         if backend_kind(each)
     }
 

@@ -252,7 +252,7 @@ def _is_outbound(parent: route_objects.ParentRef) -> bool:
 
 
 def _known_filters(filters: tuple[route_objects.Filter, ...] | None) -> None:
-    """Checks the filters that we know; those of other types may be meant for others."""
+    """Checks the filters of both directions; those of other types may be meant for others."""
     known = ("RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect")
     routes.filters(each for each in filters or () if each.type in known)
 

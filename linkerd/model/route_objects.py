@@ -6,6 +6,8 @@ Source: gateway-api apis/v1, apis/v1alpha2; linkerd2 policy-controller/k8s/api/s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from linkerd.model.objects import Meta, Network, Struct, TargetRef
 
 
@@ -78,6 +80,28 @@ class RequestRedirect(Struct, frozen=True):
     status_code: int | None = None
 
 
+class UrlRewrite(Struct, frozen=True):
+    """Changes where a request says it goes."""
+
+    hostname: str | None = None
+    path: PathModifier | None = None
+
+
+class Fraction(Struct, frozen=True):
+    """A share."""
+
+    numerator: int = 0
+    denominator: int | None = None
+
+
+class RequestMirror(Struct, frozen=True):
+    """Sends requests to a second backend as well: all, a percentage or a fraction of them."""
+
+    backend_ref: BackendRef
+    percent: int | None = None
+    fraction: Fraction | None = None
+
+
 class Filter(Struct, frozen=True):
     """A filter; those of other types are only known by their name."""
 
@@ -85,6 +109,8 @@ class Filter(Struct, frozen=True):
     request_header_modifier: HeaderModifier | None = None
     response_header_modifier: HeaderModifier | None = None
     request_redirect: RequestRedirect | None = None
+    url_rewrite: UrlRewrite | None = None
+    request_mirror: RequestMirror | None = None
 
 
 class BackendRef(Struct, frozen=True):
@@ -164,6 +190,17 @@ class Route(Struct, frozen=True):
     def rules(self) -> tuple[Rule, ...]:
         """Its rules."""
         return self.spec.rules or ()
+
+    @property
+    def backends(self) -> Iterator[BackendRef]:
+        """Everything that it sends requests to, copies included."""
+        for rule in self.rules:
+            own = rule.backend_refs or ()
+            yield from own
+            for filters in (rule.filters, *(each.filters for each in own)):
+                for each in filters or ():
+                    if each.request_mirror is not None:
+                        yield each.request_mirror.backend_ref
 
     @property
     def statuses(self) -> tuple[ParentStatus, ...]:

@@ -103,7 +103,12 @@ class Failure:
     message: str
 
 
-Filter = HeaderChange | Redirect | Failure
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """Changes where a request says it goes; `path` is (full or prefix; value)."""
+
+    host: str = ""
+    path: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,18 @@ class Backend:
     forward: bool = False
     error: str = ""
     filters: tuple[Filter, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """Sends `numerator` of `denominator` requests to a second backend and drops its answers."""
+
+    backend: Backend
+    numerator: int = 1
+    denominator: int = 1
+
+
+Filter = HeaderChange | Redirect | Failure | Rewrite | Mirror
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +197,7 @@ def http(route: objects.Route, resolve: Resolve) -> tuple[Rule, ...]:
     return tuple(
         Rule(
             tuple(http_match(each) for each in rule.matches or ()),
-            filters(rule.filters),
+            _filters(rule.filters, resolve),
             _backends(rule.backend_refs, resolve),
             _timeouts(timeouts, rule.timeouts),
             retry,
@@ -200,7 +217,7 @@ def grpc(route: objects.Route, resolve: Resolve) -> tuple[Rule, ...]:
     return tuple(
         Rule(
             tuple(grpc_match(each) for each in rule.matches or ()),
-            only_requests(filters(rule.filters)),
+            _for_grpc(_filters(rule.filters, resolve)),
             _backends(rule.backend_refs, resolve, is_grpc=True),
             timeouts,
             retry,
@@ -288,7 +305,7 @@ def grpc_match(match: objects.Match) -> GrpcMatch:
 
 
 def filters(items: Iterable[objects.Filter] | None) -> tuple[Filter, ...]:
-    """Returns what filters mean.
+    """Returns what filters mean for inbound requests, which go where they are.
 
     Raises:
         ValueError: one is not valid, or of a type that cannot be told to proxies.
@@ -296,8 +313,26 @@ def filters(items: Iterable[objects.Filter] | None) -> tuple[Filter, ...]:
     return tuple(_filter(each) for each in items or ())
 
 
+def _filters(items: Iterable[objects.Filter] | None, resolve: Resolve) -> tuple[Filter, ...]:
+    """What filters mean for outbound requests."""
+    found: list[Filter] = []
+    for each in items or ():
+        if each.type == "URLRewrite" and each.url_rewrite is not None:
+            found.append(_rewrite(each.url_rewrite))
+        elif each.type == "RequestMirror" and each.request_mirror is not None:
+            found.append(_mirror(each.request_mirror, resolve))
+        else:
+            found.append(_filter(each))
+    return tuple(found)
+
+
+def _for_grpc(items: tuple[Filter, ...]) -> tuple[Filter, ...]:
+    """The filters that outbound gRPC routes have on the wire."""
+    return tuple(each for each in items if isinstance(each, HeaderChange | Mirror))
+
+
 def only_requests(items: tuple[Filter, ...]) -> tuple[Filter, ...]:
-    """Returns the filters that gRPC routes have on the wire: changes of request headers."""
+    """Returns the filters that inbound gRPC routes have on the wire: changes of request headers."""
     return tuple(each for each in items if isinstance(each, HeaderChange) and not each.response)
 
 
@@ -337,13 +372,13 @@ def _backends(
         backend = resolve(each)
         if each.filters and not backend.error:
             try:
-                own = filters(each.filters)
+                own = _filters(each.filters, resolve)
             except ValueError as error:
                 reference = Reference(default="invalid")
                 problem = f"unsupported backend filter: {error}"
                 backend = Backend(reference, backend.weight, error=problem)
             else:
-                backend = replace(backend, filters=only_requests(own) if is_grpc else own)
+                backend = replace(backend, filters=_for_grpc(own) if is_grpc else own)
         found.append(backend)
     return tuple(found)
 
@@ -395,20 +430,36 @@ def _redirect(redirect: objects.RequestRedirect) -> Redirect:
     status = redirect.status_code or _REDIRECT_STATUS
     if not 100 <= status <= 999:
         raise ValueError(f"invalid status code {status}")
-    path: tuple[str, str] | None = None
-    if redirect.path is not None:
-        what = "RequestRedirect filters"
-        if redirect.path.replace_full_path is not None:
-            path = "full", _absolute(what, redirect.path.replace_full_path)
-        elif redirect.path.replace_prefix_match is not None:
-            path = "prefix", _absolute(what, redirect.path.replace_prefix_match)
-        else:
-            raise ValueError(
-                "RequestRedirect filter must contain either "
-                "replace_full_path or replace_prefix_match"
-            )
+    path = _new_path("RequestRedirect", redirect.path)
     port = redirect.port if redirect.port and 1 <= redirect.port <= PORT_MAX else 0
     return Redirect(redirect.scheme or "", redirect.hostname or "", path, port, status)
+
+
+def _rewrite(rewrite: objects.UrlRewrite) -> Rewrite:
+    return Rewrite(rewrite.hostname or "", _new_path("URLRewrite", rewrite.path))
+
+
+def _mirror(mirror: objects.RequestMirror, resolve: Resolve) -> Mirror:
+    """The share, as a fraction; a backend that is not there answers nobody, like the mirrored."""
+    numerator, denominator = 1, 1
+    if mirror.fraction is not None:
+        numerator = mirror.fraction.numerator
+        denominator = 100 if mirror.fraction.denominator is None else mirror.fraction.denominator
+    elif mirror.percent is not None:
+        numerator, denominator = mirror.percent, 100
+    if not 0 <= numerator <= denominator or denominator < 1:
+        raise ValueError(f"RequestMirror filter has no share: {numerator}/{denominator}")
+    return Mirror(resolve(mirror.backend_ref), numerator, denominator)
+
+
+def _new_path(kind: str, path: objects.PathModifier | None) -> tuple[str, str] | None:
+    if path is None:
+        return None
+    if path.replace_full_path is not None:
+        return "full", _absolute(f"{kind} filters", path.replace_full_path)
+    if path.replace_prefix_match is not None:
+        return "prefix", _absolute(f"{kind} filters", path.replace_prefix_match)
+    raise ValueError(f"{kind} filter must contain either replace_full_path or replace_prefix_match")
 
 
 def _absolute(what: str, path: str) -> str:

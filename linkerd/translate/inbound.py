@@ -11,7 +11,7 @@ from linkerd.gen import http_route_pb2
 from linkerd.gen import inbound_pb2 as pb
 from linkerd.model.inbound import InboundRoute, InboundServer, RateLimit
 from linkerd.model.policy import DETECT_TIMEOUT_S, Authorization, Clients, Reference
-from linkerd.model.routes import Filter, GrpcMatch, HeaderChange, HttpMatch, Redirect
+from linkerd.model.routes import Failure, Filter, GrpcMatch, HeaderChange, HttpMatch, Redirect
 from linkerd.translate import routes
 from linkerd.translate.net import duration, ip_network
 from linkerd.translate.routes import metadata
@@ -124,8 +124,10 @@ def _http_filter(value: Filter) -> pb.HttpRoute.Filter:
         return pb.HttpRoute.Filter(request_header_modifier=routes.request_change(value))
     if isinstance(value, Redirect):
         return pb.HttpRoute.Filter(redirect=routes.redirect(value))
-    failure = http_route_pb2.HttpFailureInjector(status=value.status, message=value.message)
-    return pb.HttpRoute.Filter(failure_injector=failure)
+    if isinstance(value, Failure):
+        failure = http_route_pb2.HttpFailureInjector(status=value.status, message=value.message)
+        return pb.HttpRoute.Filter(failure_injector=failure)
+    raise AssertionError("inbound requests go where they are: see model.routes.inbound_http")
 
 
 def _rate_limit(value: RateLimit) -> pb.HttpLocalRateLimit:

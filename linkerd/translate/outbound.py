@@ -5,6 +5,7 @@ Source: linkerd2 policy-controller/grpc/src/outbound.rs, outbound/{http,grpc,tls
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +34,9 @@ from linkerd.model.routes import (
     GrpcMatch,
     HeaderChange,
     HttpMatch,
+    Mirror,
     Redirect,
+    Rewrite,
     Route,
     Rule,
 )
@@ -67,6 +70,11 @@ class _Context:
     address: tuple[str, int] | None
     bias: Bias | None
     obey_headers: bool
+
+
+_Filters = tuple[Filter, ...]
+_SetFilters = Callable[[Any, _Filters, _Context], None]
+"""Writes filters into a rule or a backend of its kind."""
 
 
 def policy(value: Outbound, *, allow_l5d_request_headers: bool = False) -> bytes:
@@ -182,8 +190,8 @@ def _http_route(message: pb.HttpRoute, route: Route, context: _Context) -> None:
         made.matches.extend(
             translate.http_match(each) for each in rule.matches if isinstance(each, HttpMatch)
         )
-        made.filters.extend(_http_filter(each) for each in rule.filters)
-        _rule(made, rule, context, not route.reference.default, _http_filter)
+        _http_filters(made, rule.filters, context)
+        _rule(made, rule, context, not route.reference.default, _http_filters)
         if rule.retry is not None:
             _http_retry(made.retry, rule.retry)
 
@@ -196,40 +204,66 @@ def _grpc_route(message: pb.GrpcRoute, route: Route, context: _Context) -> None:
         made.matches.extend(
             translate.grpc_match(each) for each in rule.matches if isinstance(each, GrpcMatch)
         )
-        made.filters.extend(_grpc_filter(each) for each in rule.filters)
-        _rule(made, rule, context, not route.reference.default, _grpc_filter)
+        _grpc_filters(made, rule.filters, context)
+        _rule(made, rule, context, not route.reference.default, _grpc_filters)
         if rule.retry is not None:
             _grpc_retry(made.retry, rule.retry)
 
 
-def _rule(message: Any, rule: Rule, context: _Context, explicit: bool, make_filter: Any) -> None:
-    _backends(message.backends, rule, context, make_filter, context.bias)
+def _rule(
+    message: Any, rule: Rule, context: _Context, explicit: bool, set_filters: _SetFilters
+) -> None:
+    _backends(message.backends, rule, context, set_filters, context.bias)
     _timeouts(message, rule.timeouts)
     message.allow_l5d_request_headers = explicit and context.obey_headers
 
 
-def _http_filter(value: Filter) -> pb.HttpRoute.Filter:
-    match value:
-        case HeaderChange(response=True):
-            return pb.HttpRoute.Filter(response_header_modifier=translate.response_change(value))
-        case HeaderChange():
-            return pb.HttpRoute.Filter(request_header_modifier=translate.request_change(value))
-        case Redirect():
-            return pb.HttpRoute.Filter(redirect=translate.redirect(value))
-    return pb.HttpRoute.Filter(
-        failure_injector=http_route_pb2.HttpFailureInjector(
-            status=value.status, message=value.message
-        )
-    )
+def _http_filters(message: Any, filters: _Filters, context: _Context) -> None:
+    """What Linkerd's proxy does not know goes into fields that it skips."""
+    for value in filters:
+        match value:
+            case Rewrite():
+                message.rewrite.CopyFrom(translate.rewrite(value))
+            case Mirror():
+                _mirror(message, value, context)
+            case HeaderChange(response=True):
+                made = translate.response_change(value)
+                message.filters.add(response_header_modifier=made)
+            case HeaderChange():
+                message.filters.add(request_header_modifier=translate.request_change(value))
+            case Redirect():
+                message.filters.add(redirect=translate.redirect(value))
+            case Failure():
+                failure = http_route_pb2.HttpFailureInjector(
+                    status=value.status, message=value.message
+                )
+                message.filters.add(failure_injector=failure)
 
 
-def _grpc_filter(value: Filter) -> pb.GrpcRoute.Filter:
-    if isinstance(value, Failure):
-        failure = grpc_route_pb2.GrpcFailureInjector(code=value.status, message=value.message)
-        return pb.GrpcRoute.Filter(failure_injector=failure)
-    if isinstance(value, HeaderChange) and not value.response:
-        return pb.GrpcRoute.Filter(request_header_modifier=translate.request_change(value))
-    raise AssertionError("gRPC routes only change request headers: see model.routes.only_requests")
+def _grpc_filters(message: Any, filters: _Filters, context: _Context) -> None:
+    """What Linkerd's proxy does not know goes into fields that it skips."""
+    for value in filters:
+        match value:
+            case Mirror():
+                _mirror(message, value, context)
+            case HeaderChange(response=True):
+                made = translate.response_change(value)
+                message.response_header_modifier.CopyFrom(made)
+            case HeaderChange():
+                message.filters.add(request_header_modifier=translate.request_change(value))
+            case Failure():
+                failure = grpc_route_pb2.GrpcFailureInjector(
+                    code=value.status, message=value.message
+                )
+                message.filters.add(failure_injector=failure)
+            case Redirect() | Rewrite():
+                raise AssertionError("gRPC routes do not change where to: see model.routes.grpc")
+
+
+def _mirror(message: Any, value: Mirror, context: _Context) -> None:
+    made = message.mirrors.add(backend=_backend(value.backend, context, context.bias))
+    if value.numerator != value.denominator:
+        made.ratio.numerator, made.ratio.denominator = value.numerator, value.denominator
 
 
 # TLS and opaque
@@ -240,11 +274,11 @@ def _tls(protocol: Any, value: OutboundService | OutboundEgress, context: _Conte
         made = protocol.routes.add(metadata=metadata(route.reference))
         made.snis.extend(translate.sni_match(host) for host in route.hosts)
         for rule in route.rules:
-            _backends(made.rules.add().backends, rule, context, _tls_filter, None)
+            _backends(made.rules.add().backends, rule, context, _refusals, None)
     if isinstance(value, OutboundEgress):
         name = _default_name(value, "tls", "")
         rule = protocol.routes.add(metadata=metadata(Reference(default=name))).rules.add()
-        _backends(rule.backends, Rule(), context, _tls_filter, None)
+        _backends(rule.backends, Rule(), context, _refusals, None)
         if not value.allow:
             rule.filters.add().forbidden.SetInParent()
 
@@ -258,32 +292,26 @@ def _opaque(
     for route in routes:
         made = protocol.routes.add(metadata=metadata(route.reference))
         for rule in route.rules:
-            _backends(made.rules.add().backends, rule, context, _opaque_filter, None)
+            _backends(made.rules.add().backends, rule, context, _refusals, None)
     if not routes:
         name = _default_name(value, "tcp", "opaq")
         default = protocol.routes.add(metadata=metadata(Reference(default=name))).rules.add()
-        _backends(default.backends, Rule(), context, _opaque_filter, None)
+        _backends(default.backends, Rule(), context, _refusals, None)
         if _denied(value):
             default.filters.add().forbidden.SetInParent()
 
 
-def _opaque_filter(value: Filter) -> pb.OpaqueRoute.Filter:
-    return pb.OpaqueRoute.Filter(invalid=_refusal(value))
-
-
-def _tls_filter(value: Filter) -> pb.TlsRoute.Filter:
-    return pb.TlsRoute.Filter(invalid=_refusal(value))
-
-
-def _refusal(value: Filter) -> opaque_route_pb2.Invalid:
-    return opaque_route_pb2.Invalid(message=value.message if isinstance(value, Failure) else "")
+def _refusals(message: Any, filters: _Filters, context: _Context) -> None:
+    for value in filters:
+        text = value.message if isinstance(value, Failure) else ""
+        message.filters.add(invalid=opaque_route_pb2.Invalid(message=text))
 
 
 # backends
 
 
 def _backends(
-    message: Any, rule: Rule, context: _Context, make_filter: Any, bias: Bias | None
+    message: Any, rule: Rule, context: _Context, set_filters: _SetFilters, bias: Bias | None
 ) -> None:
     if not rule.backends:
         message.first_available.backends.add().backend.CopyFrom(context.backend)
@@ -291,10 +319,8 @@ def _backends(
     for backend in rule.backends:
         weighted = message.random_available.backends.add(weight=backend.weight)
         weighted.backend.backend.CopyFrom(_backend(backend, context, bias))
-        made = list(backend.filters)
-        if backend.error:
-            made = [Failure(_BACKEND_STATUS, backend.error)]
-        weighted.backend.filters.extend(make_filter(each) for each in made)
+        made = (Failure(_BACKEND_STATUS, backend.error),) if backend.error else backend.filters
+        set_filters(weighted.backend, made, context)
 
 
 def _backend(value: Backend, context: _Context, bias: Bias | None) -> pb.Backend:

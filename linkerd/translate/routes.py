@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from linkerd.gen import grpc_route_pb2, http_route_pb2, http_types_pb2, meta_pb2, tls_route_pb2
 from linkerd.model.policy import Reference
-from linkerd.model.routes import GrpcMatch, HeaderChange, HttpMatch, Redirect, ValueMatch
+from linkerd.model.routes import GrpcMatch, HeaderChange, HttpMatch, Redirect, Rewrite, ValueMatch
 from linkerd.translate.destination import http_method
 
 
@@ -89,6 +89,15 @@ def redirect(value: Redirect) -> http_route_pb2.RequestRedirect:
             message.scheme.registered = number
         else:
             message.scheme.unregistered = value.scheme
+    if value.path is not None:
+        kind, path = value.path
+        message.path.CopyFrom(http_route_pb2.PathModifier(**{kind: path}))
+    return message
+
+
+def rewrite(value: Rewrite) -> http_route_pb2.UrlRewrite:
+    """Returns the message of a change of where a request says it goes."""
+    message = http_route_pb2.UrlRewrite(host=value.host)
     if value.path is not None:
         kind, path = value.path
         message.path.CopyFrom(http_route_pb2.PathModifier(**{kind: path}))

@@ -196,6 +196,45 @@ def test_a_route_that_cannot_be_told_is_left_out(rule: dict[str, Any]) -> None:
     assert ["good"] == http_names(with_web((HTTP, bad), (HTTP, a_route("good"))))
 
 
+def test_rewrites_and_mirrors_are_told_beside_the_filters() -> None:
+    """Linkerd's proxy refuses a whole policy for a filter that it does not know."""
+    rewrite = {
+        "hostname": "b.example.com",
+        "path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/new"},
+    }
+    mirrors = [
+        {"backendRef": to()},
+        {"backendRef": to(), "percent": 5},
+        {"backendRef": to("none"), "fraction": {"numerator": 1, "denominator": 3}},
+    ]
+    filters = [
+        {"type": "URLRewrite", "urlRewrite": rewrite},
+        *({"type": "RequestMirror", "requestMirror": each} for each in mirrors),
+    ]
+    rule = {"filters": filters, "backendRefs": [to(filters=filters)]}
+    index = with_web(("services", a_service("other", "10.96.0.2")), (HTTP, a_route(rules=[rule])))
+    made = a_rule(index)
+    for holder in (made, made.backends.random_available.backends[0].backend):
+        assert [] == list(holder.filters)
+        assert ("b.example.com", "/new") == (holder.rewrite.host, holder.rewrite.path.prefix)
+        first, second, third = holder.mirrors
+        authority = "other.ns.svc.cluster.local:8080"
+        assert authority == first.backend.balancer.discovery.dst.path
+        assert not first.HasField("ratio")
+        assert (5, 100) == (second.ratio.numerator, second.ratio.denominator)
+        assert (1, 3) == (third.ratio.numerator, third.ratio.denominator)
+        assert third.backend.WhichOneof("kind") is None
+
+
+def test_a_mirrors_backend_is_followed() -> None:
+    mirror = {"type": "RequestMirror", "requestMirror": {"backendRef": to("later")}}
+    index = with_web((HTTP, a_route(rules=[{"filters": [mirror]}])))
+    assert a_rule(index).mirrors[0].backend.WhichOneof("kind") is None
+    _, topics = index.target(WEB)
+    assert topics & index.apply("services", a_service("later", "10.96.0.3"))
+    assert a_rule(index).mirrors[0].backend.WhichOneof("kind") == "balancer"
+
+
 def test_backends_are_weighted_balancers() -> None:
     rule = {"backendRefs": [to(weight=9), to("web", 80), to("none", 80)]}
     index = with_web(("services", a_service("other", "10.96.0.2")), (HTTP, a_route(rules=[rule])))
@@ -317,6 +356,7 @@ def test_a_grpc_route_makes_the_port_grpc() -> None:
     assert ("s", "m") == (made.matches[0].rpc.service, made.matches[0].rpc.method)
     assert not made.matches[1].HasField("rpc")
     assert ["request_header_modifier"] == [each.WhichOneof("kind") for each in made.filters]
+    assert ["a"] == made.response_header_modifier.remove
     conditions = made.retry.conditions
     assert (True, True, False) == (
         conditions.deadine_exceeded,
