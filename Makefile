@@ -3,7 +3,7 @@ PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SHELL := /bin/bash
 
-.PHONY: help demo build test test-unit test-rust test-integration test-walkthroughs lint golden gen bench images test-kubernetes clean
+.PHONY: help demo build test test-unit test-rust test-integration test-walkthroughs lint golden gen bench scorecard images test-kubernetes clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ golden: .venv/.python ## Rewrite the expected outputs in tests/golden
 
 gen: .venv/.python ## Generate code from proto/, and the lock files
 	$(PY) tools/gen.py
+
+scorecard: .venv/.python ## Measure what the proxy stands: attacks, bad input, load, failures (root)
+	$(PY) -m tests.scorecard
 
 bench: build ## Compare the proxy with its peers on this machine
 	$(PY) bench/run.py
