@@ -294,7 +294,8 @@ class ForwardedStream:
         """
         if self._ended:
             return b""
-        data = await self._queue.get()
+        gone = self._queue.empty() and not self._session.alive
+        data = None if gone else await self._queue.get()
         if data is None:
             self._ended = True
             if self.message:
@@ -318,6 +319,9 @@ class ForwardedStream:
         """Breaks the connection off."""
         if not self.closed:
             self.closed = True
+            # The session may be waiting for room: nobody else would ever make it.
+            while not self._queue.empty():
+                self._queue.get_nowait()
             await self._session.forget(self)
 
     async def put(self, data: bytes | None) -> None:

@@ -17,7 +17,7 @@ from linkerd.errors import Invalid, Unavailable
 from linkerd.kube import spdy
 from linkerd.kube.client import KubeClient
 from linkerd.kube.config import KubeConfig
-from linkerd.kube.streams import execute, port_forward
+from linkerd.kube.streams import PortForward, execute, port_forward
 
 Send = Callable[[bytes], Awaitable[None]]
 Peer = Callable[[AsyncIterator[bytes], Send], Awaitable[None]]
@@ -166,3 +166,27 @@ async def test_a_port_that_refuses_closes_the_local_connection() -> None:
         reader, writer = await asyncio.open_connection(host, port)
         assert b"" == await reader.read()
         writer.close()
+
+
+async def test_a_reader_that_goes_away_does_not_hold_up_the_others() -> None:
+    """The session waits for room in a connection's queue; who leaves must free it."""
+
+    async def flood(messages: AsyncIterator[bytes], send: Send) -> None:
+        session = spdy.Spdy(client=False)
+        async for message in messages:
+            for event in session.receive(message):
+                if isinstance(event, spdy.Opened) and event.headers["streamtype"] == "data":
+                    session.syn_reply(event.stream)
+                    first = event.headers["requestid"] == "0"
+                    for _ in range(100 if first else 1):
+                        session.data(event.stream, b"x")
+            await send(session.to_send())
+
+    async with serving(flood) as kube, PortForward(kube, "web", "ns", 80) as forward:
+        slow = await forward.connect()
+        other = await forward.connect()
+        async with asyncio.timeout(60):
+            while not slow._queue.full():  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0)
+        await slow.close()
+        assert b"x" == await asyncio.wait_for(other.read(), 60)

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+from linkerd.check import cluster
 from linkerd.errors import CheckFailed, LinkerdError
 from linkerd.kube import streams
 from linkerd.kube.client import KubeClient
@@ -42,7 +43,7 @@ async def namespace(kube: KubeClient, args: argparse.Namespace) -> str:
 
 
 async def running_pod(kube: KubeClient, namespace: str, deployment: str) -> str:
-    """Returns the name of a running pod of a deployment.
+    """Returns the name of a pod of a deployment that runs and is ready.
 
     Raises:
         CheckFailed: there is none.
@@ -52,11 +53,10 @@ async def running_pod(kube: KubeClient, namespace: str, deployment: str) -> str:
     selector = ",".join(f"{key}={value}" for key, value in labels.items())
     pods = await kube.list(PODS, namespace, label_selector=selector) if selector else []
     for pod in pods:
-        status = pod.get("status") or {}
-        if status.get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]:
+        if cluster.is_ready(pod) and "deletionTimestamp" not in pod["metadata"]:
             return str(pod["metadata"]["name"])
     raise CheckFailed(
-        f"Cannot connect to Linkerd Viz: no running pod of deployment {namespace}/{deployment}",
+        f"Cannot connect to Linkerd Viz: no ready pod of deployment {namespace}/{deployment}",
         hint=_HINT,
     )
 

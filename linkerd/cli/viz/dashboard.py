@@ -7,14 +7,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from linkerd.cli import _args
-from linkerd.errors import CheckFailed, UsageError
+from linkerd.errors import UsageError
 
 if TYPE_CHECKING:
     from linkerd.kube.client import KubeClient
 
 SUMMARY = "Open the Linkerd dashboard in a web browser"
 _PORT = 8084
-_RETRY_S = 1.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -48,16 +47,12 @@ def run(args: argparse.Namespace) -> int:
 async def _serve(kube: KubeClient, args: argparse.Namespace) -> int:
     import asyncio
 
-    from linkerd.cli.viz import _extension
-    from linkerd.kube import streams
+    from linkerd.cli.viz._standing import Way
 
-    namespace = await _extension.namespace(kube, args)
-    pod = await _wait_for_pod(kube, namespace, args.wait)
-    forwarding = streams.port_forward(
-        kube, pod, namespace, _PORT, host=args.address, local_port=args.port
-    )
+    way = Way(kube, args, "web", _PORT)
+    await way.open(args.wait, _waiting)
     try:
-        async with forwarding as (_, port):
+        async with way.listening(args.address, args.port) as port:
             url = f"http://{args.address}:{port}"
             print(f"Linkerd dashboard available at:\n{url}")
             print(f"Grafana dashboard available at:\n{url}/grafana", flush=True)
@@ -72,26 +67,14 @@ async def _serve(kube: KubeClient, args: argparse.Namespace) -> int:
     return 0
 
 
-async def _wait_for_pod(kube: KubeClient, namespace: str, wait_s: float) -> str:
-    import asyncio
-
-    from linkerd.cli.viz import _extension
-
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + wait_s
-    while True:
-        try:
-            return await _extension.running_pod(kube, namespace, "web")
-        except CheckFailed:
-            if loop.time() >= deadline:
-                raise
-        await asyncio.sleep(_RETRY_S)
+def _waiting(why: str) -> None:
+    print(f"Waiting for linkerd-viz extension to become available: {why}", file=sys.stderr)
 
 
 def _open(url: str) -> None:
     import webbrowser
 
-    print("Opening Linkerd dashboard in the default browser")
+    print("Opening Linkerd dashboard in the default browser", flush=True)
     if not webbrowser.open(url):
         print("Failed to open Linkerd dashboard automatically", file=sys.stderr)
         print(f"Visit {url} in your browser to view the dashboard", file=sys.stderr)
