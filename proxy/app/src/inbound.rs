@@ -2,6 +2,7 @@
 //!
 //! Source: linkerd2-proxy linkerd/app/inbound (behaviour).
 
+pub mod gateway;
 pub mod http;
 pub mod tcp;
 
@@ -11,6 +12,7 @@ use crate::http::Version;
 use crate::net::io::{Io, Peeked, Socket};
 use crate::net::socket::{canonical, configure, original_dst, Options};
 use crate::net::tls::MeshTls;
+use crate::outbound::Outbound;
 use crate::policy::{Policies, Watched};
 use crate::settings::Settings;
 use crate::tap::exchange::Labels as TapLabels;
@@ -49,6 +51,8 @@ pub struct Inbound {
     pub metrics: Arc<Metrics>,
     /// Clients of the application's ports.
     pub clients: http::Clients,
+    /// The way out, for a gateway.
+    pub outbound: Arc<Outbound>,
     /// Who watches.
     pub taps: Arc<Taps>,
     /// Where requests are logged, if they are.
@@ -158,11 +162,10 @@ impl Inbound {
             if error.kind() == io::ErrorKind::PermissionDenied {
                 return;
             }
-            let timed_out = error.kind() == io::ErrorKind::TimedOut;
-            let kind = if timed_out {
-                "tls detection timeout"
-            } else {
-                "i/o"
+            let kind = match error.kind() {
+                io::ErrorKind::TimedOut => "tls detection timeout",
+                io::ErrorKind::AddrNotAvailable => "gateway domain invalid",
+                _ => "i/o",
             };
             let labels = Labels::new()
                 .with("error", kind)
@@ -340,7 +343,13 @@ impl Inbound {
             );
         self.metrics.transport_headers.get(&labels).add(1);
         if header.name.is_some() {
-            return Err(refused("this proxy is not a gateway"));
+            let accepted = Accepted {
+                client,
+                target: local,
+                tls,
+                policy: self.policies.get(local.port()),
+            };
+            return self.gateway(io, &header, accepted, drain).await;
         }
         if header.port == self.settings.inbound_addr.port() {
             return Err(refused(

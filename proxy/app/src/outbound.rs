@@ -8,10 +8,12 @@ pub mod discover;
 pub mod endpoint;
 pub mod gate;
 pub mod http;
+pub mod ingress;
 pub mod logical;
 pub mod profile;
 pub mod tcp;
 
+use self::ingress::Lookup;
 use crate::control::client::Client;
 use crate::control::watch::Manner;
 use crate::drain::Drain;
@@ -146,14 +148,17 @@ impl Outbound {
             user_timeout: self.settings.outbound.accept_user_timeout,
         };
         configure(&tcp, options)?;
+        let mut io = Io::from(tcp);
+        if self.settings.ingress {
+            return self.ingress(io, client, target, drain).await;
+        }
         let entry = self
-            .discover(target)
+            .discover(&target.into())
             .map_err(|_| io::Error::other("too many destinations"))?;
         let logical = entry
             .logical()
             .await
             .map_err(|_| io::Error::other("destination refused"))?;
-        let mut io = Io::from(tcp);
         let detected = match &logical.policy.protocol {
             Protocol::Opaque(_) | Protocol::Tls(_) => Detected::NotHttp,
             Protocol::Http1(_) => Detected::Http(Version::Http1),
@@ -179,7 +184,8 @@ impl Outbound {
         match detected {
             Detected::Http(version) => {
                 let source = Source { client, drain };
-                self.http(io, version, target, entry, source).await
+                let lookup = Lookup::Known(entry);
+                self.http(io, version, target, lookup, source).await
             }
             Detected::NotHttp | Detected::TimedOut => self.bytes(io, &logical, target, drain).await,
             Detected::Closed => Ok(()),

@@ -91,8 +91,20 @@ async fn serve(settings: Settings, level: Level) -> Result<(), String> {
         None => None,
     };
     let taps: Arc<Taps> = Arc::default();
+    let outbound = Arc::new(Outbound {
+        destination: client(&settings.destination),
+        policy: policy_client.clone(),
+        settings: settings.clone(),
+        tls: tls.clone(),
+        metrics: metrics.clone(),
+        cache: Default::default(),
+        warned: Default::default(),
+        taps: taps.clone(),
+        in_flight: Arc::default(),
+    });
     let inbound = Arc::new(Inbound {
-        policies: Policies::new(policy_client.clone(), &settings),
+        policies: Policies::new(policy_client, &settings),
+        outbound: outbound.clone(),
         settings: settings.clone(),
         tls: tls.clone(),
         metrics: metrics.clone(),
@@ -100,17 +112,6 @@ async fn serve(settings: Settings, level: Level) -> Result<(), String> {
         taps: taps.clone(),
         access_log: settings.access_log.map(AccessLog::start),
         started: std::time::Instant::now(),
-        in_flight: Arc::default(),
-    });
-    let outbound = Arc::new(Outbound {
-        destination: client(&settings.destination),
-        policy: policy_client,
-        settings: settings.clone(),
-        tls: tls.clone(),
-        metrics: metrics.clone(),
-        cache: Default::default(),
-        warned: Default::default(),
-        taps: taps.clone(),
         in_flight: Arc::default(),
     });
     let (shutdown, asked) = mpsc::channel(1);

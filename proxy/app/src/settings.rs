@@ -8,6 +8,7 @@ pub mod parse;
 use linkerd_proxy_core::access_log::Format;
 use linkerd_proxy_core::authorize::IpNet;
 use linkerd_proxy_core::backoff::Backoff;
+use linkerd_proxy_core::dst::Suffixes;
 use linkerd_proxy_core::endpoint::Http2Params;
 use linkerd_proxy_core::identity::Id;
 use linkerd_proxy_core::server::DefaultPolicy;
@@ -167,6 +168,14 @@ pub struct Settings {
     pub opaque_ports: PortSet,
     /// Destinations that are looked up.
     pub profile_networks: Vec<IpNet>,
+    /// Names that are looked up.
+    pub profile_suffixes: Suffixes,
+    /// How long an inbound request may wait for the profile of its name.
+    pub profile_timeout: Duration,
+    /// Whether requests say by header where they go.
+    pub ingress: bool,
+    /// Names for which this proxy is a gateway; none for no gateway.
+    pub gateway_suffixes: Suffixes,
     /// Whether local applications see our `l5d-*` response headers.
     pub informational_headers: bool,
     /// Whether inbound metrics carry authorities.
@@ -330,6 +339,10 @@ fn parse_id(text: &str) -> Result<Id, String> {
     Id::parse(text).ok_or_else(|| "a DNS-like name or a URI".into())
 }
 
+fn parse_suffixes(text: &str) -> Result<Suffixes, String> {
+    Suffixes::parse(text).ok_or_else(|| "names separated by commas, or . for every name".into())
+}
+
 fn backoff(max_s: u64) -> Backoff {
     Backoff {
         min: Duration::from_millis(100),
@@ -403,14 +416,9 @@ pub fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Vec<Pro
         _ => Err("unsafe or nothing".into()),
     });
     let ingress = r.read("INGRESS_MODE", parse_bool).unwrap_or(false);
-    if ingress {
-        r.problems.push(Problem(format!(
-            "{PREFIX}INGRESS_MODE=true: expected false, ingress mode is not supported yet"
-        )));
-    }
     let hide = r
         .read("OUTBOUND_DISABLE_INFORMATIONAL_HEADERS", parse_bool)
-        .unwrap_or(false);
+        .unwrap_or(ingress);
     let settings = Settings {
         cores: cores(&mut r),
         outbound_addrs,
@@ -458,6 +466,19 @@ pub fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Vec<Pro
             .unwrap_or_default(),
         profile_networks: r
             .read("DESTINATION_PROFILE_NETWORKS", parse_nets)
+            .unwrap_or_default(),
+        profile_suffixes: r
+            .read("DESTINATION_PROFILE_SUFFIXES", parse_suffixes)
+            .unwrap_or_else(|| {
+                Suffixes::parse("svc.cluster.local").expect("a constant name is valid")
+            }),
+        profile_timeout: r.duration(
+            "DESTINATION_PROFILE_INITIAL_TIMEOUT",
+            Duration::from_millis(500),
+        ),
+        ingress,
+        gateway_suffixes: r
+            .read("INBOUND_GATEWAY_SUFFIXES", parse_suffixes)
             .unwrap_or_default(),
         informational_headers: !hide,
         inbound_authority_labels: authority_labels.unwrap_or(false),

@@ -34,6 +34,10 @@ pub enum Failure {
     BadRequest,
     /// The target would be the proxy itself.
     Loop,
+    /// The gateway serves no such name.
+    GatewayDomain,
+    /// The request has been at this gateway before.
+    GatewayLoop,
     /// The exchange took longer than the route allows.
     RequestTimeout,
     /// The response did not end in the time that the route allows.
@@ -67,7 +71,7 @@ pub struct Answer {
 
 impl Failure {
     /// Every failure, for tests and documentation.
-    pub const ALL: [Failure; 20] = [
+    pub const ALL: [Failure; 22] = [
         Failure::NoRoute,
         Failure::Unauthorized,
         Failure::InvalidPolicy,
@@ -81,6 +85,8 @@ impl Failure {
         Failure::IdentityRequired,
         Failure::BadRequest,
         Failure::Loop,
+        Failure::GatewayDomain,
+        Failure::GatewayLoop,
         Failure::RequestTimeout,
         Failure::ResponseTimeout,
         Failure::HeadersTimeout,
@@ -108,6 +114,8 @@ impl Failure {
             | Self::IdentityRequired
             | Self::BadRequest
             | Self::Loop
+            | Self::GatewayDomain
+            | Self::GatewayLoop
             | Self::Unexpected => "UNKNOWN",
         }
     }
@@ -172,6 +180,14 @@ impl Failure {
                 true,
                 Some("unexpected"),
             ),
+            Self::GatewayDomain => row(
+                404,
+                5,
+                "bad gateway domain",
+                false,
+                Some("gateway domain invalid"),
+            ),
+            Self::GatewayLoop => row(508, 10, "gateway loop", true, Some("gateway loop")),
             Self::RequestTimeout => timeout("request timeout", false),
             Self::ResponseTimeout => timeout("response stream timeout", false),
             Self::HeadersTimeout => timeout("response header timeout", false),
@@ -210,6 +226,8 @@ mod tests {
             (Failure::RequestTimeout, 504, 4, false),
             (Failure::HeadersTimeout, 504, 4, false),
             (Failure::RateLimited, 429, 8, false),
+            (Failure::GatewayDomain, 404, 5, false),
+            (Failure::GatewayLoop, 508, 10, true),
             (Failure::Unexpected, 500, 13, true),
         ];
         for (failure, status, grpc, close) in cases {

@@ -12,6 +12,7 @@ pub mod breaker;
 pub mod classify;
 pub mod detect;
 pub mod dns;
+pub mod dst;
 pub mod endpoint;
 pub mod engine;
 pub mod failure;

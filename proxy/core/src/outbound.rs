@@ -1,6 +1,7 @@
 //! Outbound policy of one target.
 
 use crate::breaker::Accrual;
+use crate::dst::Dst;
 use crate::endpoint::Endpoint;
 use crate::filter::Filter;
 use crate::meta::Meta;
@@ -9,7 +10,6 @@ use crate::retry::Retry;
 use crate::rng::Rng;
 use crate::route::{rank_host, HostMatch, PathMatch, Route};
 use crate::timeout::Timeouts;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -264,6 +264,15 @@ impl Profile {
     }
 }
 
+/// All endpoints of `path`, weighed as usual.
+fn balance(path: &str) -> Target {
+    Target::Balance {
+        path: path.to_owned(),
+        load: Load::default(),
+        accrual: None,
+    }
+}
+
 fn any_route(meta: Arc<Meta>, distribution: Distribution) -> Routes {
     Arc::new([Route {
         meta,
@@ -278,13 +287,14 @@ fn any_route(meta: Arc<Meta>, distribution: Distribution) -> Routes {
     }])
 }
 
-/// Makes one policy of what the two watches say about an address.
+/// Makes one policy of what the two watches say about a destination.
 ///
-/// A profile with routes or overrides wins over the policy; without a policy the profile's endpoint or the
-/// original address is used; an opaque profile makes any policy opaque.
+/// A profile with routes or overrides wins over the policy; without a policy the profile's endpoint, the
+/// original address, or what discovery says about the name is used; an opaque profile makes any policy
+/// opaque.
 /// Source: linkerd2-proxy linkerd/app/outbound/src/discover.rs (behaviour).
 pub fn combine(
-    addr: SocketAddr,
+    dst: &Dst,
     profile: Option<&Profile>,
     policy: Option<&ClientPolicy>,
     detect_timeout: Duration,
@@ -303,7 +313,7 @@ pub fn combine(
         };
         ClientPolicy { meta, protocol }
     };
-    let split = profile.map(|profile| profile.targets(addr.port()));
+    let split = profile.map(|profile| profile.targets(dst.port()));
     let mut out = match (profile, policy) {
         (Some(profile), _) if split.as_ref().is_some_and(|split| !split.is_empty()) => {
             let meta = Arc::new(
@@ -313,24 +323,23 @@ pub fn combine(
                     .unwrap_or_else(|| Meta::default_named("profile")),
             );
             let backend = |(path, weight): &(String, u32)| {
-                let target = Target::Balance {
-                    path: path.clone(),
-                    load: Load::default(),
-                    accrual: None,
-                };
-                (Backend::new(meta.clone(), target), *weight)
+                (Backend::new(meta.clone(), balance(path)), *weight)
             };
             let backends = split.iter().flatten().map(backend).collect();
             synthesized(meta.clone(), Distribution::RandomAvailable(backends))
         }
         (_, Some(policy)) => policy.clone(),
         (profile, None) => {
-            let (name, endpoint) = match profile.and_then(|profile| profile.endpoint.clone()) {
-                Some(endpoint) => ("endpoint", endpoint),
-                None => ("fallback", Endpoint::plain(addr)),
+            let endpoint = profile.and_then(|profile| profile.endpoint.clone());
+            let (name, target) = match (endpoint, dst) {
+                (Some(endpoint), _) => ("endpoint", Target::Forward(Box::new(endpoint))),
+                (None, Dst::Addr(addr)) => (
+                    "fallback",
+                    Target::Forward(Box::new(Endpoint::plain(*addr))),
+                ),
+                (None, Dst::Name(name)) => ("fallback", balance(&name.to_string())),
             };
             let meta = Arc::new(Meta::default_named(name));
-            let target = Target::Forward(Box::new(endpoint));
             let backend = Backend::new(meta.clone(), target);
             synthesized(meta, Distribution::FirstAvailable(vec![backend]))
         }
@@ -359,9 +368,14 @@ pub fn combine(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::SocketAddr;
 
     fn addr() -> SocketAddr {
         "10.0.0.1:80".parse().expect("address")
+    }
+
+    fn dst() -> Dst {
+        addr().into()
     }
 
     fn first_target(policy: &ClientPolicy) -> Target {
@@ -377,12 +391,22 @@ mod tests {
 
     #[test]
     fn unknown_addresses_are_forwarded_as_they_are() {
-        let policy = combine(addr(), None, None, Duration::from_secs(10));
+        let policy = combine(&dst(), None, None, Duration::from_secs(10));
         assert_eq!(
             Target::Forward(Box::new(Endpoint::plain(addr()))),
             first_target(&policy)
         );
         assert_eq!("fallback", policy.meta.name);
+    }
+
+    #[test]
+    fn names_without_a_policy_are_balanced() {
+        let name = crate::dst::parse("web.ns.svc.cluster.local", 80).expect("a name");
+        let policy = combine(&name, None, None, Duration::from_secs(10));
+        assert_eq!(
+            balance("web.ns.svc.cluster.local:80"),
+            first_target(&policy)
+        );
     }
 
     #[test]
@@ -396,19 +420,19 @@ mod tests {
             opaque: true,
             ..Profile::default()
         };
-        let policy = combine(addr(), Some(&profile), None, Duration::from_secs(10));
+        let policy = combine(&dst(), Some(&profile), None, Duration::from_secs(10));
         assert_eq!(Target::Forward(Box::new(endpoint)), first_target(&policy));
         assert!(matches!(policy.protocol, Protocol::Opaque(_)));
     }
 
     #[test]
     fn overrides_win_over_policy() {
-        let base = combine(addr(), None, None, Duration::from_secs(1));
+        let base = combine(&dst(), None, None, Duration::from_secs(1));
         let profile = Profile {
             overrides: vec![("a:80".into(), 1)],
             ..Profile::default()
         };
-        let policy = combine(addr(), Some(&profile), Some(&base), Duration::from_secs(1));
+        let policy = combine(&dst(), Some(&profile), Some(&base), Duration::from_secs(1));
         let expected = Target::Balance {
             path: "a:80".into(),
             load: Load::default(),

@@ -153,13 +153,8 @@ fn certify(state: &State, call: &mut Call) -> Result<(), Status> {
 async fn get_profile(state: &State, call: &mut Call) -> Result<(), Status> {
     let request: dst::GetDestination = decode(call)?;
     state.record(format!("GetProfile {}", request.path));
-    let target: SocketAddr = request.path.parse().map_err(|_| {
-        Status(
-            Code::InvalidArgument,
-            format!("not an address: {}", request.path),
-        )
-    })?;
     follow(state, call, |world| {
+        let target = placed(world, &request.path)?;
         let mut message = messages::profile(world, target);
         state.amended(|amendments| &amendments.profile, &mut message);
         Ok(message)
@@ -169,14 +164,17 @@ async fn get_profile(state: &State, call: &mut Call) -> Result<(), Status> {
 
 async fn watch_outbound(state: &State, call: &mut Call) -> Result<(), Status> {
     let request: outbound::TrafficSpec = decode(call)?;
+    use outbound::traffic_spec::Target;
     let target = match &request.target {
-        Some(outbound::traffic_spec::Target::Addr(address)) => messages::socket_address(address),
-        Some(outbound::traffic_spec::Target::Authority(_)) | None => None,
+        Some(Target::Addr(address)) => messages::socket_address(address).map(|a| a.to_string()),
+        Some(Target::Authority(name)) => Some(name.clone()),
+        None => None,
     };
     let target =
         target.ok_or_else(|| Status(Code::InvalidArgument, "target is no address".to_owned()))?;
     state.record(format!("Watch {target}"));
     follow(state, call, |world| {
+        let target = placed(world, &target)?;
         let mut message = messages::outbound_policy(world, target)
             .ok_or_else(|| Status(Code::NotFound, "No such service".to_owned()))?;
         state.amended(|amendments| &amendments.outbound, &mut message);
@@ -268,6 +266,19 @@ async fn follow<M: Message + PartialEq>(
             return Ok(());
         }
     }
+}
+
+/// The address of a target, which may be the name of a service.
+fn placed(world: &World, target: &str) -> Result<SocketAddr, Status> {
+    let named = || {
+        let service = world.services.iter().find(|one| one.authority == target);
+        service.map(|service| service.address)
+    };
+    target
+        .parse()
+        .ok()
+        .or_else(named)
+        .ok_or_else(|| Status(Code::NotFound, format!("no service {target}")))
 }
 
 /// Waits for a new world; false when the client has gone.

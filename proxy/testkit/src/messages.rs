@@ -451,6 +451,12 @@ fn weighted(endpoint: &Endpoint) -> dst::WeightedAddr {
             opaque_transport,
             protocol,
         }),
+        authority_override: endpoint
+            .gateway_for
+            .as_ref()
+            .map(|name| dst::AuthorityOverride {
+                authority_override: name.clone(),
+            }),
         ..Default::default()
     }
 }

@@ -49,6 +49,9 @@ pub struct Endpoint {
     /// The proxy's inbound port, where a transport header is understood.
     #[serde(default)]
     pub inbound_port: Option<u16>,
+    /// `name:port` that a gateway at this address is asked for.
+    #[serde(default)]
+    pub gateway_for: Option<String>,
     /// Metric labels such as `pod` and `deployment`.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -165,6 +168,7 @@ impl Endpoint {
             h2: false,
             opaque: false,
             inbound_port: None,
+            gateway_for: None,
             labels,
         }
     }
@@ -188,6 +192,13 @@ impl Endpoint {
     pub fn opaque(mut self) -> Self {
         self.opaque = true;
         self.h2 = false;
+        self
+    }
+
+    /// Makes it a gateway to `authority` (`name:port`).
+    #[must_use]
+    pub fn gateway_for(mut self, authority: &str) -> Self {
+        self.gateway_for = Some(authority.to_owned());
         self
     }
 

@@ -22,6 +22,8 @@ pub const PROXY_CONNECTION: HeaderName = HeaderName::from_static("l5d-proxy-conn
 pub const REQUIRE_ID: HeaderName = HeaderName::from_static("l5d-require-id");
 /// Names the logical destination.
 pub const DST_CANONICAL: HeaderName = HeaderName::from_static("l5d-dst-canonical");
+/// Says where a request to an ingress's proxy goes.
+pub const DST_OVERRIDE: HeaderName = HeaderName::from_static("l5d-dst-override");
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const HOP_PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");

@@ -11,6 +11,30 @@ use std::io;
 use std::sync::Arc;
 
 impl Inbound {
+    /// Admits a connection of bytes under the policy as it is now; returns its labels.
+    ///
+    /// # Errors
+    /// `PermissionDenied`.
+    pub(super) fn admit(&self, accepted: &Accepted) -> io::Result<Labels> {
+        let policy = accepted.policy.borrow().clone();
+        let server = target_labels(accepted.target)
+            .and(&short_meta("srv", &policy.meta))
+            .with_display("srv_port", accepted.target.port());
+        let tls = accepted.tls.labels();
+        let Some(admitted) = policy.authorize(accepted.client.ip(), &accepted.tls.peer()) else {
+            self.metrics.tcp_deny.get(&server.and(&tls)).add(1);
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "unauthorized connection",
+            ));
+        };
+        let meta = &admitted.meta;
+        let allowed = server.and(&short_meta("authz", meta)).and(&tls);
+        self.metrics.tcp_allow.get(&allowed).add(1);
+        audit(&meta.name, accepted.client, accepted.target, &accepted.tls);
+        Ok(allowed)
+    }
+
     /// Authorizes once, and again whenever the policy changes, while bytes are copied.
     ///
     /// # Errors
@@ -23,30 +47,9 @@ impl Inbound {
     ) -> io::Result<()> {
         let _held = drain;
         let io = io.metered(self.source_transport(&accepted).open());
-        let peer = accepted.tls.peer();
-        let ip = accepted.client.ip();
         let mut policy = accepted.policy.clone();
-        let admitted = policy
-            .borrow_and_update()
-            .authorize(ip, &peer)
-            .map(|authz| authz.meta.clone());
-        let labels = |extra: &Labels| {
-            target_labels(accepted.target)
-                .and(&short_meta("srv", &accepted.policy.borrow().meta))
-                .with_display("srv_port", accepted.target.port())
-                .and(extra)
-                .and(&accepted.tls.labels())
-        };
-        let Some(meta) = admitted else {
-            self.metrics.tcp_deny.get(&labels(&Labels::new())).add(1);
-            return Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                "unauthorized connection",
-            ));
-        };
-        let allowed = labels(&short_meta("authz", &meta));
-        self.metrics.tcp_allow.get(&allowed).add(1);
-        audit(&meta.name, accepted.client, accepted.target, &accepted.tls);
+        policy.mark_unchanged();
+        let allowed = self.admit(&accepted)?;
         let direction = &self.settings.inbound;
         let options = Options {
             keepalive: direction.connect_keepalive,
@@ -57,6 +60,7 @@ impl Inbound {
             // Its kind must not look like a timeout of detection.
             .map_err(io::Error::other)?;
         let server = Io::from(tcp).metered(self.target_transport().open());
+        let (ip, peer) = (accepted.client.ip(), accepted.tls.peer());
         let copy = relay_io(io, server);
         tokio::pin!(copy);
         loop {

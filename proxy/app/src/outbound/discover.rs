@@ -8,6 +8,7 @@ use crate::control::grpc::code;
 use crate::control::watch::{follow, Event};
 use linkerd_proxy_api::convert;
 use linkerd_proxy_api::{destination as dst_api, outbound as api};
+use linkerd_proxy_core::dst::Dst;
 use linkerd_proxy_core::failure::Failure;
 use linkerd_proxy_core::meta::Meta;
 use linkerd_proxy_core::outbound::{
@@ -15,7 +16,6 @@ use linkerd_proxy_core::outbound::{
     Target,
 };
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -62,23 +62,23 @@ impl Drop for Entry {
 /// All followed destinations and balancers.
 #[derive(Default)]
 pub struct Cache {
-    entries: Mutex<HashMap<SocketAddr, Arc<Entry>>>,
+    entries: Mutex<HashMap<Dst, Arc<Entry>>>,
     /// By path; those of one path differ in how they weigh and break.
     pub(super) balancers: Mutex<HashMap<String, Vec<Weak<Balancer>>>>,
 }
 
 impl Outbound {
-    /// Starts to follow `addr`, or joins those who do.
+    /// Starts to follow `dst`, or joins those who do.
     ///
     /// # Errors
     /// [`Failure::LoadShed`] when too many destinations are in use.
-    pub fn discover(self: &Arc<Self>, addr: SocketAddr) -> Result<Arc<Entry>, Failure> {
+    pub fn discover(self: &Arc<Self>, dst: &Dst) -> Result<Arc<Entry>, Failure> {
         let mut entries = self
             .cache
             .entries
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = entries.get(&addr) {
+        if let Some(entry) = entries.get(dst) {
             *entry.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
             return Ok(entry.clone());
         }
@@ -89,13 +89,13 @@ impl Outbound {
             }
         }
         let (tx, logical) = watch::channel(None);
-        let task = tokio::spawn(run(Arc::downgrade(self), addr, tx)).abort_handle();
+        let task = tokio::spawn(run(Arc::downgrade(self), dst.clone(), tx)).abort_handle();
         let entry = Arc::new(Entry {
             logical,
             used: Mutex::new(Instant::now()),
             task,
         });
-        entries.insert(addr, entry.clone());
+        entries.insert(dst.clone(), entry.clone());
         Ok(entry)
     }
 
@@ -164,20 +164,18 @@ struct State {
 /// Applies a change to the state and publishes the result.
 type Update<'a> = dyn Fn(&dyn Fn(&mut State)) + Send + Sync + 'a;
 
-/// Follows both watches for `addr` and publishes what they make together.
-async fn run(
-    outbound: Weak<Outbound>,
-    addr: SocketAddr,
-    publish: watch::Sender<Option<Arc<Logical>>>,
-) {
+/// Follows both watches for `dst` and publishes what they make together.
+async fn run(outbound: Weak<Outbound>, dst: Dst, publish: watch::Sender<Option<Arc<Logical>>>) {
     let Some(strong) = outbound.upgrade() else {
         return;
     };
-    let looked_up = strong
-        .settings
-        .profile_networks
-        .iter()
-        .any(|net| net.contains(addr.ip()));
+    let looked_up = match &dst {
+        Dst::Addr(addr) => {
+            let networks = &strong.settings.profile_networks;
+            networks.iter().any(|net| net.contains(addr.ip()))
+        }
+        Dst::Name(name) => strong.settings.profile_suffixes.contain(&name.host),
+    };
     let profile = if looked_up {
         Heard::NotYet
     } else {
@@ -194,30 +192,30 @@ async fn run(
             return;
         };
         let timeout = strong.settings.outbound.detect_timeout;
-        let combined = combine(addr, profile, policy, timeout);
-        debug!(%addr, parent = %combined.meta.name, "outbound policy updated");
+        let combined = combine(&dst, profile, policy, timeout);
+        debug!(%dst, parent = %combined.meta.name, "outbound policy updated");
         let old = publish.borrow().clone();
         let before = old.as_ref().and_then(|old| old.profile.as_ref());
         let table = profile
             .filter(|profile| profile.leads())
-            .map(|profile| Table::new(&strong, profile, addr.port(), before));
+            .map(|profile| Table::new(&strong, profile, dst.port(), before));
         let resolved = strong.resolve(combined, table, old.as_deref());
         publish.send_replace(Some(Arc::new(resolved)));
     };
     let profiles = async {
         if looked_up {
-            follow_profile(&strong, addr, &update).await;
+            follow_profile(&strong, &dst, &update).await;
         }
     };
-    tokio::join!(profiles, follow_policy(&strong, addr, &update));
+    tokio::join!(profiles, follow_policy(&strong, &dst, &update));
     // Both ended for good; what is known stays until nobody uses it.
     std::future::pending::<()>().await;
 }
 
-async fn follow_profile(outbound: &Outbound, addr: SocketAddr, update: &Update<'_>) {
+async fn follow_profile(outbound: &Outbound, dst: &Dst, update: &Update<'_>) {
     let request = dst_api::GetDestination {
         scheme: "k8s".into(),
-        path: addr.to_string(),
+        path: dst.to_string(),
         context_token: outbound.settings.destination_context.clone(),
     };
     let mut heard = false;
@@ -231,7 +229,7 @@ async fn follow_profile(outbound: &Outbound, addr: SocketAddr, update: &Update<'
                         update(&|state| state.profile = Heard::Something(profile.clone()))
                     }
                     Err(error) => {
-                        warn!(%addr, %error, "profile is malformed and ignored");
+                        warn!(%dst, %error, "profile is malformed and ignored");
                         update(&|state| state.profile = Heard::Nothing);
                     }
                 }
@@ -260,12 +258,15 @@ async fn follow_profile(outbound: &Outbound, addr: SocketAddr, update: &Update<'
     .await;
 }
 
-async fn follow_policy(outbound: &Outbound, addr: SocketAddr, update: &Update<'_>) {
+async fn follow_policy(outbound: &Outbound, dst: &Dst, update: &Update<'_>) {
+    use api::traffic_spec::Target as Asked;
+    let asked = match dst {
+        Dst::Addr(addr) => Asked::Addr(convert::tcp_addr_message(*addr)),
+        Dst::Name(name) => Asked::Authority(name.to_string()),
+    };
     let request = api::TrafficSpec {
         source_workload: outbound.settings.policy_workload.clone(),
-        target: Some(api::traffic_spec::Target::Addr(convert::tcp_addr_message(
-            addr,
-        ))),
+        target: Some(asked),
     };
     let on = |event: Event<api::OutboundPolicy>| {
         match event {
@@ -275,7 +276,7 @@ async fn follow_policy(outbound: &Outbound, addr: SocketAddr, update: &Update<'_
                 match convert::outbound::policy(message) {
                     Ok(policy) => update(&|state| state.policy = Heard::Something(policy.clone())),
                     Err(error) => {
-                        warn!(%addr, %error, "outbound policy is malformed, requests fail");
+                        warn!(%dst, %error, "outbound policy is malformed, requests fail");
                         update(&|state| state.policy = Heard::Something(invalid()));
                     }
                 }
@@ -284,8 +285,13 @@ async fn follow_policy(outbound: &Outbound, addr: SocketAddr, update: &Update<'_
                 code::NOT_FOUND | code::UNIMPLEMENTED => {
                     update(&|state| state.policy = Heard::Nothing)
                 }
+                // A name that the control plane cannot place is not one of its policies.
+                _ if status.is_final() && matches!(dst, Dst::Name(_)) => {
+                    update(&|state| state.policy = Heard::Nothing);
+                    return ControlFlow::Break(());
+                }
                 _ if status.is_final() => {
-                    warn!(%addr, %status, "destination refused");
+                    warn!(%dst, %status, "destination refused");
                     update(&|state| state.policy = Heard::Something(invalid()));
                     return ControlFlow::Break(());
                 }

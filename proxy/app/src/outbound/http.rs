@@ -1,8 +1,8 @@
 //! Requests to endpoints.
 
 use super::attempt::Plan;
-use super::discover::Entry;
 use super::endpoint::{Answer, Error};
+use super::ingress::Lookup;
 use super::logical::{BackendTarget, Rule};
 use super::profile::Table;
 use super::{Outbound, Source};
@@ -33,7 +33,7 @@ pub struct Connection {
     outbound: Arc<Outbound>,
     version: Version,
     target: SocketAddr,
-    entry: Arc<Entry>,
+    lookup: Lookup,
     closer: Closer,
     source: Source,
 }
@@ -56,20 +56,20 @@ impl Outbound {
         io: Io,
         version: Version,
         target: SocketAddr,
-        entry: Arc<Entry>,
+        lookup: Lookup,
         source: Source,
     ) -> io::Result<()> {
         let closer = Closer::default();
         let drain = source.drain.clone();
         let settings = self.settings.outbound.server_http2;
-        let connection = Arc::new(Connection {
-            outbound: self,
+        let connection = Arc::new(Connection::new(
+            self,
             version,
             target,
-            entry,
-            closer: closer.clone(),
+            lookup,
+            closer.clone(),
             source,
-        });
+        ));
         let service: Service = Box::new(move |request| {
             let connection = connection.clone();
             Box::pin(async move { connection.handle(request).await })
@@ -81,7 +81,33 @@ impl Outbound {
 }
 
 impl Connection {
-    async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Broken> {
+    /// Answers requests of `source` that were meant for `target`; `closer` ends their connection.
+    pub fn new(
+        outbound: Arc<Outbound>,
+        version: Version,
+        target: SocketAddr,
+        lookup: Lookup,
+        closer: Closer,
+        source: Source,
+    ) -> Self {
+        Self {
+            outbound,
+            version,
+            target,
+            lookup,
+            closer,
+            source,
+        }
+    }
+
+    /// Answers one request.
+    ///
+    /// # Errors
+    /// A reset that is passed on.
+    pub async fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Broken> {
         let settings = &self.outbound.settings;
         let manner = Manner::of(&request, settings.informational_headers);
         let in_flight = &self.outbound.in_flight;
@@ -126,16 +152,15 @@ impl Connection {
         mut request: Request<Incoming>,
         manner: Manner,
     ) -> Result<Answer, Error> {
-        let logical = self
-            .entry
-            .current()
-            .ok_or(Error::Failed(Failure::Unexpected))?;
+        let found = self.lookup.logical(&self.outbound, &mut request).await;
+        let logical = found.map_err(Error::Failed)?;
         let mut upgrade = upgrade::Pending::of(&mut request);
         headers::strip_connection_headers(request.headers_mut());
         for name in [CLIENT_ID, ORIG_PROTO, headers::DST_CANONICAL] {
             request.headers_mut().remove(name);
         }
         let none: [Route<RulePolicy>; 0] = [];
+        let none_matched: [Match; 0] = [];
         let (routes, rules) = match (&logical.policy.protocol, self.version) {
             (Protocol::Detect { http1, .. }, Version::Http1) => (http1.as_ref(), &logical.http1),
             (Protocol::Detect { http2, .. }, Version::Http2) => (http2.as_ref(), &logical.http2),
@@ -146,10 +171,21 @@ impl Connection {
         if routes.is_empty() && logical.policy.meta.name == "invalid" {
             return Err(Error::Failed(Failure::InvalidPolicy));
         }
-        let (route, rule) =
-            find(routes, &Routed(&request)).ok_or(Error::Failed(Failure::NoRoute))?;
-        let matches = &routes[route].rules[rule].matches;
-        let rule = &rules[route][rule];
+        let (matches, rule) = match &logical.policy.protocol {
+            // Where a name leads to bytes, requests are some of them.
+            Protocol::Opaque(_) => (none_matched.as_slice(), &logical.opaque.rule),
+            Protocol::Detect { .. }
+            | Protocol::Http1(_)
+            | Protocol::Http2(_)
+            | Protocol::Tls(_) => {
+                let found = find(routes, &Routed(&request));
+                let (route, rule) = found.ok_or(Error::Failed(Failure::NoRoute))?;
+                (
+                    routes[route].rules[rule].matches.as_slice(),
+                    &rules[route][rule],
+                )
+            }
+        };
         let stream = Stream::begin(&rule.stream);
         let profile = logical.profile.as_ref();
         let answer = self

@@ -23,7 +23,7 @@ impl Outbound {
     ///
     /// # Errors
     /// When no endpoint can be reached in time, or the sockets'.
-    pub(super) async fn bytes(
+    pub async fn bytes(
         self: Arc<Self>,
         mut io: Io,
         logical: &Logical,

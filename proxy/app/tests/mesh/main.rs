@@ -7,7 +7,9 @@
 
 mod edges;
 mod fixture;
+mod gateway;
 mod http;
+mod ingress;
 mod lifecycle;
 mod metrics;
 mod opaque;
