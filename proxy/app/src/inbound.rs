@@ -162,10 +162,12 @@ impl Inbound {
             if error.kind() == io::ErrorKind::PermissionDenied {
                 return;
             }
-            let kind = match error.kind() {
-                io::ErrorKind::TimedOut => "tls detection timeout",
-                io::ErrorKind::AddrNotAvailable => "gateway domain invalid",
-                _ => "i/o",
+            let kind = if error.kind() == io::ErrorKind::TimedOut {
+                "tls detection timeout"
+            } else if error.kind() == io::ErrorKind::AddrNotAvailable {
+                "gateway domain invalid"
+            } else {
+                "i/o"
             };
             let labels = Labels::new()
                 .with("error", kind)

@@ -17,9 +17,10 @@ const SETTINGS: [(&str, &str); 1] = [("INBOUND_GATEWAY_SUFFIXES", "svc.cluster.l
 /// A mirror of `authority` behind the server's proxy, and the service itself with a plain endpoint.
 fn mirrored(authority: &str, protocol: Protocol) -> World {
     let gateway = Endpoint::meshed("10.9.0.2:80", SERVER_ID).gateway_for(authority);
-    let gateway = match protocol {
-        Protocol::Opaque => gateway.opaque(),
-        _ => gateway,
+    let gateway = if protocol == Protocol::Opaque {
+        gateway.opaque()
+    } else {
+        gateway
     };
     let mirror = Service::new(MIRROR, MIRROR_AUTHORITY).protocol(protocol);
     let local = Service::new(SERVICE, AUTHORITY).protocol(protocol);

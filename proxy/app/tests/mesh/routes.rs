@@ -380,7 +380,7 @@ fn profiled() -> Amendments {
                 }),
                 metrics_labels: [("route".to_owned(), "list".to_owned())].into(),
                 is_retryable: true,
-                timeout: ms(500),
+                timeout: ms(2000),
                 ..Default::default()
             }];
         })),
