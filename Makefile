@@ -32,6 +32,10 @@ test-kubernetes: build ## Run the mesh on a real Kubernetes, and compare ours wi
 	cargo build --locked --release --quiet --package linkerd-proxy
 	$(PY) -m pytest tests/kubernetes -o addopts="-q --strict-markers -p no:cacheprovider" --timeout 900
 
+bench-control: build ## Measure what the control plane costs
+	cargo build --locked --release --quiet --package linkerd-proxy-loadgen
+	$(PY) -m bench.control_plane
+
 images: build ## Build the container images as OCI archives in dist/images, without Docker
 	cargo build --locked --release --quiet --package linkerd-proxy
 	$(PY) -m images.build

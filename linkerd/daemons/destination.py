@@ -10,7 +10,7 @@ Source: linkerd2 controller/cmd/destination/main.go (flags, start-up, ports).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,11 +90,10 @@ class Settings:
 class Destination:
     """Answers the two methods from one index."""
 
-    def __init__(self, fleet: Fleet, mesh: names.Mesh, http2: bytes, ready: Readiness) -> None:
+    def __init__(self, fleet: Fleet, mesh: names.Mesh, http2: bytes) -> None:
         params = translate.Params(http2)
         self._fleet = fleet
         self._mesh = mesh
-        self._ready = ready
         self.endpoints: Board[EndpointsKey, EndpointSet] = Board(
             fleet.endpoints,
             lambda seen, now: translate.updates(seen, now, params),
@@ -114,27 +113,25 @@ class Destination:
         self.endpoints.close()
         self.profiles.close()
 
-    async def get(self, request: pb.GetDestination, _: rpc.Context) -> AsyncIterator[bytes]:
+    def get(self, request: pb.GetDestination, reader: rpc.Reader) -> rpc.Feed:
         """Streams the endpoints of `request.path`.
 
         Source: linkerd2 controller/api/destination/server.go (Get).
         """
-        await self._ready.wait()
         target = names.authority(request.path)
         service = None if target.ip else names.service_name(target.host, self._mesh.cluster_domain)
         if service is None:
             raise WireError(f"{request.path!r} is no service of this cluster")
         self._fleet.check(service)
         caller = names.caller(request.context_token)
-        async for message in self.endpoints.stream(EndpointsKey(service, target.port, caller.node)):
-            yield message
+        key = EndpointsKey(service, target.port, caller.node)
+        return self.endpoints.subscribe(key, reader)
 
-    async def get_profile(self, request: pb.GetDestination, _: rpc.Context) -> AsyncIterator[bytes]:
+    def get_profile(self, request: pb.GetDestination, reader: rpc.Reader) -> rpc.Feed:
         """Streams the profile of `request.path`.
 
         Source: linkerd2 controller/api/destination/server.go (GetProfile).
         """
-        await self._ready.wait()
         target = names.authority(request.path)
         caller = names.caller(request.context_token)
         key = ProfileKey(target.port, caller_namespace=caller.namespace, node=caller.node)
@@ -145,8 +142,7 @@ class Destination:
             if service is None:
                 raise WireError(f"{request.path!r} is no service of this cluster")
             key = replace(key, service=service, fqdn=target.host)
-        async for message in self.profiles.stream(key):
-            yield message
+        return self.profiles.subscribe(key, reader)
 
     def _profile(self, key: ProfileKey) -> tuple[Profile | LinkerdError, set[Topic]]:
         try:
@@ -216,7 +212,7 @@ async def _serve(
     ready = Readiness(*(resource.plural for resource, _ in _WATCHED))
     cluster = Cluster(mesh)
     fleet = Fleet(cluster)
-    destination = Destination(fleet, mesh.mesh, http2, ready)
+    destination = Destination(fleet, mesh.mesh, http2)
     _state_metrics.destination(registry, fleet, destination.endpoints, destination.profiles)
     service = rpc.service(
         "io.linkerd.proxy.destination.Destination",
@@ -229,7 +225,7 @@ async def _serve(
     async with (
         KubeClient(config, user_agent="linkerd-destination") as kube,
         admin.serve(*settings.metrics_addr, registry=registry, readiness=ready),
-        rpc.serve(host, port, service, registry=registry),
+        rpc.serve(host, port, service, registry=registry, gate=ready),
         asyncio.TaskGroup() as tasks,
     ):
         leadership = Leadership(kube, LEASE, mesh.mesh.control_plane_ns, _DEPLOYMENT)

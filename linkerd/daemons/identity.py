@@ -118,7 +118,7 @@ class Service:
             "Deployment", "linkerd-identity", settings.controller_namespace, "apps/v1"
         )
 
-    async def certify(self, request: pb.CertifyRequest, _context: Any) -> bytes:
+    async def certify(self, request: pb.CertifyRequest) -> bytes:
         """Returns the encoded CertifyResponse."""
         issuer = self._files.issuer
         if issuer is None:

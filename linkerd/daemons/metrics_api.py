@@ -11,10 +11,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from google.protobuf.message_factory import GetMessageClass
 
 from linkerd import log, metrics, runtime, settings
 from linkerd.errors import SettingsError
-from linkerd.gen import viz_pb2_grpc
+from linkerd.gen import viz_pb2
 from linkerd.kube.client import KubeClient
 from linkerd.kube.config import load
 from linkerd.kube.resources import Resource
@@ -96,15 +99,34 @@ async def _serve(chosen: Settings, stop: asyncio.Event) -> None:
             await _until(readiness, stop)
             if not stop.is_set():
                 await stack.enter_async_context(
-                    rpc.serve(
-                        *chosen.addr,
-                        lambda server: viz_pb2_grpc.add_ApiServicer_to_server(api, server),
-                        registry=registry,
-                    )
+                    rpc.serve(*chosen.addr, service(api), registry=registry)
                 )
                 await stop.wait()
             for task in tasks:
                 task.cancel()
+
+
+def service(api: MetricsApi) -> rpc.Service:
+    """Returns the methods of `linkerd2.viz.Api` that `api` answers."""
+    described = viz_pb2.DESCRIPTOR.services_by_name["Api"]
+
+    def method(name: str, request: type[Any]) -> rpc.Method:
+        answer = getattr(api, name)
+
+        async def handle(message: Any) -> bytes:
+            encoded: bytes = (await answer(message)).SerializeToString()
+            return encoded
+
+        return rpc.unary(request, handle)
+
+    return rpc.service(
+        described.full_name,
+        {
+            each.name: method(each.name, GetMessageClass(each.input_type))
+            for each in described.methods
+            if hasattr(api, each.name)
+        },
+    )
 
 
 async def _until(readiness: Readiness, stop: asyncio.Event) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,16 +117,14 @@ class Policies:
         inbound: Inbound,
         outbound: OutboundIndex,
         mesh: names.Mesh,
-        ready: Readiness,
         *,
         allow_l5d_request_headers: bool = False,
     ) -> None:
         self._inbound, self._outbound = inbound, outbound
         self._mesh = mesh
-        self._ready = ready
         self.inbound: Board[PortKey, InboundServer | LinkerdError] = Board(
             self._server,
-            lambda _, now: [translate_inbound.server(_raised(now))],
+            _port_messages,
             over=lambda now: isinstance(now, LinkerdError),
         )
         self.outbound: Board[TargetKey, Outbound | LinkerdError] = Board(
@@ -148,38 +146,21 @@ class Policies:
         self.inbound.close()
         self.outbound.close()
 
-    async def get_port(self, request: inbound_pb2.PortSpec, _: rpc.Context) -> bytes:
+    async def get_port(self, request: inbound_pb2.PortSpec) -> bytes:
         """Returns the policy of a workload's port."""
-        await self._ready.wait()
         return self.inbound.current(_port_key(request))[0]
 
-    async def watch_port(
-        self, request: inbound_pb2.PortSpec, _: rpc.Context
-    ) -> AsyncIterator[bytes]:
+    def watch_port(self, request: inbound_pb2.PortSpec, reader: rpc.Reader) -> rpc.Feed:
         """Streams the policy of a workload's port; ends when the workload is gone."""
-        await self._ready.wait()
-        key = _port_key(request)
-        sent = False
-        try:
-            async for message in self.inbound.stream(key):
-                yield message
-                sent = True
-        except NotFound:
-            if not sent:
-                raise
+        return self.inbound.subscribe(_port_key(request), reader)
 
-    async def get(self, request: outbound_pb2.TrafficSpec, _: rpc.Context) -> bytes:
+    async def get(self, request: outbound_pb2.TrafficSpec) -> bytes:
         """Returns the policy for a target."""
-        await self._ready.wait()
         return self.outbound.current(self._target_key(request))[0]
 
-    async def watch(
-        self, request: outbound_pb2.TrafficSpec, _: rpc.Context
-    ) -> AsyncIterator[bytes]:
+    def watch(self, request: outbound_pb2.TrafficSpec, reader: rpc.Reader) -> rpc.Feed:
         """Streams the policy for a target."""
-        await self._ready.wait()
-        async for message in self.outbound.stream(self._target_key(request)):
-            yield message
+        return self.outbound.subscribe(self._target_key(request), reader)
 
     def _target_key(self, request: outbound_pb2.TrafficSpec) -> TargetKey:
         """Source: linkerd2 policy-controller/grpc/src/outbound.rs (lookup)."""
@@ -214,6 +195,14 @@ class Policies:
         except LinkerdError as error:
             return error, set(self._outbound.lookup_topics(key))
         return value, set(topics)
+
+
+def _port_messages(
+    seen: InboundServer | LinkerdError | None, now: InboundServer | LinkerdError
+) -> list[bytes]:
+    if seen is not None and isinstance(now, NotFound):
+        return []  # the workload is gone: the stream ends without an error
+    return [translate_inbound.server(_raised(now))]
 
 
 def _raised(value: Any) -> Any:
@@ -283,7 +272,6 @@ async def _serve(settings: Settings, config: kubeconfig.KubeConfig, stop: asynci
         inbound,
         outbound,
         mesh,
-        ready,
         allow_l5d_request_headers=settings.allow_l5d_request_headers,
     )
     _state_metrics.policy(registry, inbound, outbound, policies.outbound)
@@ -293,7 +281,7 @@ async def _serve(settings: Settings, config: kubeconfig.KubeConfig, stop: asynci
             admin.serve(*settings.admin_addr, registry=registry, readiness=ready)
         )
         await stack.enter_async_context(
-            rpc.serve(*settings.grpc_addr, *_services(policies), registry=registry)
+            rpc.serve(*settings.grpc_addr, *_services(policies), registry=registry, gate=ready)
         )
         if not settings.admission_controller_disabled:
             await stack.enter_async_context(

@@ -1,18 +1,20 @@
 """Views that many streams share: computed once, encoded once, sent to each reader as it can take it.
 
-    index ── changed topics ──► Board ── snapshot(key) ──► View ── encode(seen, now) ──► streams
+    index ── changed topics ──► Board ── snapshot(key) ──► View ── encode(seen, now) ──► readers
                                  coalesces for a moment      bytes shared by all readers
 
-A stream's only state is the snapshot it saw last, so a slow reader holds no queue: it gets the
-difference between what it has and what is true now, and steps in between are never sent.
+A subscription's only state is the snapshot that was pulled last, so a slow reader holds no queue: it
+gets the difference between what it has and what is true now, and steps in between are never sent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
+
+from linkerd.serve.rpc import Reader
 
 K = TypeVar("K", bound=Hashable)
 S = TypeVar("S")
@@ -30,24 +32,48 @@ _ENCODED_MAX = 16
 _JITTER = 0.1
 
 
-class _View(Generic[S]):
+class _View(Generic[K, S]):
     """One key's current snapshot; exists while it has readers."""
 
-    __slots__ = ("changed", "encoded", "pulse", "readers", "snapshot", "topics", "version")
+    __slots__ = ("beats", "encoded", "key", "pulse", "readers", "snapshot", "topics", "version")
 
-    def __init__(self, snapshot: S, topics: frozenset[Topic]) -> None:
+    def __init__(self, key: K, snapshot: S, topics: frozenset[Topic]) -> None:
+        self.key = key
         self.snapshot = snapshot
         self.topics = topics
         self.version = 1
-        self.readers = 0
-        self.changed = asyncio.Event()
+        self.beats = 0
+        self.readers: dict[Subscription[K, S], None] = {}
         self.encoded: dict[int, Sequence[bytes]] = {}
         self.pulse: asyncio.TimerHandle | None = None
 
     def wake(self) -> None:
         """Has the readers look again."""
-        changed, self.changed = self.changed, asyncio.Event()
-        changed.set()
+        for each in tuple(self.readers):
+            each.reader.wake()
+
+
+class Subscription(Generic[K, S]):
+    """One reader of one key: the `Feed` of a call."""
+
+    __slots__ = ("_board", "beats", "ended", "reader", "seen", "version", "view")
+
+    def __init__(self, board: Board[K, S], view: _View[K, S], reader: Reader) -> None:
+        self._board = board
+        self.view = view
+        self.reader = reader
+        self.seen: S | None = None
+        self.version = 0
+        self.beats = view.beats
+        self.ended = False
+
+    def pull(self) -> Sequence[bytes]:
+        """Returns the messages that lead from what was pulled last to what is true now."""
+        return self._board.pull(self)
+
+    def close(self) -> None:
+        """Gives up the key."""
+        self._board.drop(self)
 
 
 class Board(Generic[K, S]):
@@ -77,7 +103,7 @@ class Board(Generic[K, S]):
         self._over = over
         self._heartbeat = heartbeat or (lambda now: encode(None, now))
         self._heartbeat_s = heartbeat_s
-        self._views: dict[K, _View[S]] = {}
+        self._views: dict[K, _View[K, S]] = {}
         self._by_topic: dict[Topic, set[K]] = {}
         self._dirty: set[K] = set()
         self._flushed_s = 0.0
@@ -92,12 +118,12 @@ class Board(Generic[K, S]):
     @property
     def readers(self) -> int:
         """How many streams are open."""
-        return sum(view.readers for view in self._views.values())
+        return sum(len(view.readers) for view in self._views.values())
 
     def stats(self) -> Iterator[tuple[K, S, int, int]]:
         """Yields each key with its value, how many read it, and how often it changed meanwhile."""
         for key, view in self._views.items():
-            yield key, view.snapshot, view.readers, view.version - 1
+            yield key, view.snapshot, len(view.readers), view.version - 1
 
     def changed(self, topics: Iterable[Topic]) -> None:
         """Notes that what `topics` stand for changed; streams hear of it within `COALESCE_S`."""
@@ -111,25 +137,41 @@ class Board(Generic[K, S]):
             else:
                 self._timer = loop.call_soon(self._flush)
 
-    async def stream(self, key: K) -> AsyncGenerator[bytes, None]:
-        """Yields the messages of one reader, the first at once."""
+    def subscribe(self, key: K, reader: Reader) -> Subscription[K, S]:
+        """Returns a reader's feed, which has its first messages at once; whoever gets it closes it."""
         view = self._open(key)
-        try:
-            seen: S | None = None
-            seen_version = 0
-            while True:
-                changed, now = view.changed, view.snapshot
-                version = view.version
-                for message in self._messages(view, seen, seen_version):
-                    yield message
-                if self._closed or self._over(now):
-                    return
-                seen, seen_version = now, version
-                await changed.wait()
-                if self._closed:
-                    return
-        finally:
-            self._close(key, view)
+        subscription = Subscription(self, view, reader)
+        view.readers[subscription] = None
+        return subscription
+
+    def pull(self, reader: Subscription[K, S]) -> Sequence[bytes]:
+        """Returns what is new to a reader; `Subscription.pull` is this."""
+        view = reader.view
+        reader.ended = self._closed
+        if reader.version == view.version:
+            if reader.beats == view.beats:
+                return ()
+            reader.beats = view.beats
+            return self._heartbeat(view.snapshot)
+        messages = view.encoded.get(reader.version)
+        if messages is None:
+            messages = self._encode(reader.seen, view.snapshot)
+            if len(view.encoded) < _ENCODED_MAX:
+                view.encoded[reader.version] = messages
+        reader.seen, reader.version, reader.beats = view.snapshot, view.version, view.beats
+        reader.ended = self._closed or self._over(view.snapshot)
+        return messages
+
+    def drop(self, reader: Subscription[K, S]) -> None:
+        """Forgets a reader, and its view after the last one; doing so twice is harmless."""
+        view = reader.view
+        view.readers.pop(reader, None)
+        if not view.readers and self._views.get(view.key) is view:
+            if view.pulse is not None:
+                view.pulse.cancel()
+            del self._views[view.key]
+            self._dirty.discard(view.key)
+            self._forget(view.key, view.topics)
 
     def current(self, key: K) -> Sequence[bytes]:
         """Returns what a new reader would get first."""
@@ -140,38 +182,29 @@ class Board(Generic[K, S]):
     def close(self) -> None:
         """Ends all streams, so that their clients go elsewhere."""
         self._closed = True
-        for view in self._views.values():
-            view.changed.set()
+        for view in list(self._views.values()):
+            view.wake()
 
-    def _open(self, key: K) -> _View[S]:
+    def _open(self, key: K) -> _View[K, S]:
         view = self._views.get(key)
         if view is None:
             value, topics = self._snapshot(key)
-            view = self._views[key] = _View(value, frozenset(topics))
+            view = self._views[key] = _View(key, value, frozenset(topics))
             for topic in view.topics:
                 self._by_topic.setdefault(topic, set()).add(key)
             self._beat(view)
-        view.readers += 1
         return view
 
-    def _beat(self, view: _View[S]) -> None:
+    def _beat(self, view: _View[K, S]) -> None:
         """Has the readers of a view hear of it from time to time; all views at other times."""
         if self._heartbeat_s:
             after_s = self._heartbeat_s * random.uniform(1 - _JITTER, 1)
             view.pulse = asyncio.get_running_loop().call_later(after_s, self._pulse, view)
 
-    def _pulse(self, view: _View[S]) -> None:
+    def _pulse(self, view: _View[K, S]) -> None:
+        view.beats += 1
         view.wake()
         self._beat(view)
-
-    def _close(self, key: K, view: _View[S]) -> None:
-        view.readers -= 1
-        if view.readers == 0:
-            if view.pulse is not None:
-                view.pulse.cancel()
-            self._views.pop(key, None)
-            self._dirty.discard(key)
-            self._forget(key, view.topics)
 
     def _forget(self, key: K, topics: Iterable[Topic]) -> None:
         for topic in topics:
@@ -180,16 +213,6 @@ class Board(Generic[K, S]):
                 keys.discard(key)
                 if not keys:
                     del self._by_topic[topic]
-
-    def _messages(self, view: _View[S], seen: S | None, version: int) -> Sequence[bytes]:
-        if version == view.version:
-            return self._heartbeat(view.snapshot)
-        messages = view.encoded.get(version)
-        if messages is None:
-            messages = self._encode(seen, view.snapshot)
-            if len(view.encoded) < _ENCODED_MAX:
-                view.encoded[version] = messages
-        return messages
 
     def _flush(self) -> None:
         self._timer = None
@@ -213,7 +236,7 @@ class Board(Generic[K, S]):
             view.encoded.clear()
             view.wake()
 
-    def _retopic(self, key: K, view: _View[S], topics: frozenset[Topic]) -> None:
+    def _retopic(self, key: K, view: _View[K, S], topics: frozenset[Topic]) -> None:
         if topics != view.topics:
             self._forget(key, view.topics - topics)
             for topic in topics - view.topics:

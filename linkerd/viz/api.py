@@ -10,12 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from linkerd import log
 from linkerd.errors import KubeError, LinkerdError, MetricsError, NotFound, UsageError
 from linkerd.gen import viz_pb2 as pb
-from linkerd.gen import viz_pb2_grpc
 from linkerd.kube import resources
 from linkerd.kube.client import KubeClient
 from linkerd.viz import authz, edges, gateways, pods, queries, routes, selector, stat
@@ -43,7 +41,7 @@ class Scope:
     ignored_namespaces: frozenset[str]
 
 
-class MetricsApi(viz_pb2_grpc.ApiServicer):
+class MetricsApi:
     """Answers `linkerd2.viz.Api`; what it does not define is answered with UNIMPLEMENTED.
 
     Args:
@@ -62,7 +60,7 @@ class MetricsApi(viz_pb2_grpc.ApiServicer):
         self._scope = scope
 
     async def StatSummary(  # noqa: N802
-        self, request: pb.StatSummaryRequest, context: Any
+        self, request: pb.StatSummaryRequest
     ) -> pb.StatSummaryResponse:
         """Returns a table per kind."""
         try:
@@ -72,7 +70,7 @@ class MetricsApi(viz_pb2_grpc.ApiServicer):
         return pb.StatSummaryResponse(ok=pb.StatSummaryResponse.Ok(stat_tables=tables))
 
     async def Edges(  # noqa: N802
-        self, request: pb.EdgesRequest, context: Any
+        self, request: pb.EdgesRequest
     ) -> pb.EdgesResponse:
         """Returns the connections between resources of one kind."""
         wanted = request.selector.resource
@@ -84,7 +82,7 @@ class MetricsApi(viz_pb2_grpc.ApiServicer):
         return pb.EdgesResponse(ok=pb.EdgesResponse.Ok(edges=found))
 
     async def ListPods(  # noqa: N802
-        self, request: pb.ListPodsRequest, context: Any
+        self, request: pb.ListPodsRequest
     ) -> pb.ListPodsResponse:
         """Returns the pods that a selector names, with their proxies' state."""
         wanted = request.selector.resource
@@ -102,7 +100,7 @@ class MetricsApi(viz_pb2_grpc.ApiServicer):
         return pb.ListPodsResponse(pods=found)
 
     async def ListServices(  # noqa: N802
-        self, request: pb.ListServicesRequest, context: Any
+        self, request: pb.ListServicesRequest
     ) -> pb.ListServicesResponse:
         """Returns the services of a namespace, or all."""
         found = [obj.metadata for obj in self._cluster.objects("service", request.namespace)]
@@ -112,7 +110,7 @@ class MetricsApi(viz_pb2_grpc.ApiServicer):
         )
 
     async def TopRoutes(  # noqa: N802
-        self, request: pb.TopRoutesRequest, context: Any
+        self, request: pb.TopRoutesRequest
     ) -> pb.TopRoutesResponse:
         """Returns a table per resource with the routes of its ServiceProfiles."""
         try:
@@ -122,7 +120,7 @@ class MetricsApi(viz_pb2_grpc.ApiServicer):
         return pb.TopRoutesResponse(ok=pb.TopRoutesResponse.Ok(routes=found))
 
     async def Gateways(  # noqa: N802
-        self, request: pb.GatewaysRequest, context: Any
+        self, request: pb.GatewaysRequest
     ) -> pb.GatewaysResponse:
         """Returns a row per gateway of linked clusters."""
         asked = gateways.query(
@@ -136,7 +134,7 @@ class MetricsApi(viz_pb2_grpc.ApiServicer):
         return pb.GatewaysResponse(ok=pb.GatewaysResponse.Ok(gateways_table=table))
 
     async def Authz(  # noqa: N802
-        self, request: pb.AuthzRequest, context: Any
+        self, request: pb.AuthzRequest
     ) -> pb.AuthzResponse:
         """Returns a row per server, route and authorization that traffic met."""
         selected = _object(request.resource.resource)
@@ -151,7 +149,7 @@ class MetricsApi(viz_pb2_grpc.ApiServicer):
         return pb.AuthzResponse(ok=pb.AuthzResponse.Ok(stat_table=table))
 
     async def SelfCheck(  # noqa: N802
-        self, request: pb.SelfCheckRequest, context: Any
+        self, request: pb.SelfCheckRequest
     ) -> pb.SelfCheckResponse:
         """Tells whether Kubernetes and Prometheus answer."""
         checks = [

@@ -17,8 +17,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from linkerd import metrics
+from linkerd.daemons.metrics_api import service
 from linkerd.errors import MetricsError, NotFound
-from linkerd.gen import viz_pb2_grpc
 from linkerd.kube.client import KubeClient
 from linkerd.kube.config import KubeConfig
 from linkerd.serve import admin, rpc
@@ -116,7 +116,7 @@ async def an_api(prometheus: Prometheus | None) -> AsyncIterator[grpc.aio.Channe
             rpc.serve(
                 "127.0.0.1",
                 0,
-                lambda server: viz_pb2_grpc.add_ApiServicer_to_server(api, server),
+                service(api),
                 registry=registry,
                 grace_s=0,
             ) as port,

@@ -1,0 +1,1 @@
+"""What the control plane costs: `make bench-control`; the method is in bench/README.md."""

@@ -1,0 +1,135 @@
+"""`python -m bench.control_plane [ROW…]`: measures, prints a table, writes the samples."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from bench.control_plane.cluster import Cluster, given, local
+from bench.control_plane.process import ROOT
+from bench.control_plane.rows import ROWS, Bench
+from linkerd.log import configure
+
+_RESULTS = ROOT / "bench/results/control-plane.json"
+
+TABLE = (
+    ("fan-out to 1,000 streams, CPU ms", "fan_out.cpu_ms", 6, 1.5),
+    ("fan-out, last delivery p99 ms", "fan_out.last_p99_ms", 30, 12),
+    ("10,000 streams opened, s", "open_many.seconds", 2.5, 1),
+    ("10,000 streams, refused", "open_many.refused", 0, 0),
+    ("10,000 streams, kB each", "open_many.kb_per_stream", 6, 2),
+    ("churn, streams cut", "churn.cut", 0, 0),
+    ("churn, converged ms after the last", "churn.converged_ms", 1000, 200),
+    ("1,000 × 1,000 endpoints, s", "large_service.seconds", 2.5, 1),
+    ("1,000 × 1,000 endpoints, CPU s", "large_service.cpu_s", 1.5, 0.6),
+    ("1,000 × 1,000 endpoints, RSS MB", "large_service.rss_mb", 200, 120),
+    ("10k pods, destination RSS MB", "large_cluster.destination.rss_mb", 130, 90),
+    ("10k pods, policy RSS MB", "large_cluster.policy.rss_mb", 130, 90),
+    ("10k pods, injector RSS MB", "large_cluster.proxy-injector.rss_mb", 130, 90),
+    ("10k pods, destination synced s", "large_cluster.destination.ready_s", 10, 5),
+    ("10k pods, policy synced s", "large_cluster.policy.ready_s", 10, 5),
+    ("idle destination RSS MB", "idle.destination.rss_mb", 45, 32),
+    ("idle policy RSS MB", "idle.policy.rss_mb", 45, 32),
+    ("idle identity RSS MB", "idle.identity.rss_mb", 45, 32),
+    ("idle injector RSS MB", "idle.proxy-injector.rss_mb", 45, 32),
+    ("admission review, CPU ms", "admission.clients_1.cpu_ms", 1.5, 0.6),
+    ("admission, p99 ms with 8 clients", "admission.clients_8.p99_ms", 25, 10),
+    ("Certify, CPU ms", "certify.cpu_ms", 1.0, 0.5),
+    ("destination start to ready, s", "idle.destination.ready_s", 0.8, 0.4),
+    ("policy start to ready, s", "idle.policy.ready_s", 0.8, 0.4),
+    ("identity start to ready, s", "idle.identity.ready_s", 0.8, 0.4),
+    ("injector start to ready, s", "idle.proxy-injector.ready_s", 0.8, 0.4),
+)
+"""What is shown: text, place in the results, bar, aim."""
+
+
+async def measure(rows: list[str], kubeconfig: str, quick: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="bench-control-") as folder:
+        place = Path(folder)
+        async with _cluster(kubeconfig, place) as cluster:
+            bench = Bench(cluster, place, quick)
+            bench.slices["ten"] = await cluster.service("ten", "10.96.9.1", 10, 0)
+            if "large_service" in rows:
+                bench.slices["thousand"] = await cluster.service(
+                    "thousand", "10.96.9.2", 1000, 1000
+                )
+            for row in rows:
+                load_before = os.getloadavg()[0]
+                began = time.monotonic()
+                found[row] = await ROWS[row](bench)
+                found[row]["load_average"] = [load_before, os.getloadavg()[0]]
+                found[row]["took_s"] = round(time.monotonic() - began, 1)
+                print(f"{row}: {time.monotonic() - began:.1f} s", file=sys.stderr)
+    return found
+
+
+@contextlib.asynccontextmanager
+async def _cluster(kubeconfig: str, place: Path) -> AsyncIterator[Cluster]:
+    if kubeconfig:
+        async with given(Path(kubeconfig), place) as cluster:
+            yield cluster
+    else:
+        async with local(place) as cluster:
+            yield cluster
+
+
+def _at(results: dict[str, Any], path: str) -> Any:
+    for name in path.split("."):
+        if not isinstance(results, dict) or name not in results:
+            return None
+        results = results[name]
+    return results
+
+
+def table(results: dict[str, Any]) -> str:
+    """Returns the figures beside their bars."""
+    lines = [f"{'':38} {'measured':>10} {'bar':>8} {'aim':>8}"]
+    for text, path, bar, aim in TABLE:
+        value = _at(results, path)
+        if value is not None:
+            mark = "" if value <= bar else "  above the bar"
+            lines.append(f"{text:38} {value:10.2f} {bar:8} {aim:8}{mark}")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench.control_plane", description=__doc__)
+    parser.add_argument("rows", nargs="*", choices=[*ROWS, []], help="default: all")
+    parser.add_argument("--kubeconfig", default="", help="measure on this cluster instead")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, a smaller cluster")
+    parser.add_argument("--output", type=Path, default=_RESULTS)
+    chosen = parser.parse_args()
+    configure("error")
+    rows = list(chosen.rows or ROWS)
+    results = asyncio.run(measure(rows, chosen.kubeconfig, chosen.quick))
+    head = {
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "commit": _output("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"),
+        "api": "the cluster of a kubeconfig" if chosen.kubeconfig else "linkerd.local.apiserver",
+        "python": platform.python_version(),
+        "machine": {"cores": os.cpu_count(), "kernel": platform.release()},
+        "quick": chosen.quick,
+    }
+    chosen.output.parent.mkdir(parents=True, exist_ok=True)
+    chosen.output.write_text(json.dumps({**head, "rows": results}, indent=1) + "\n")
+    print(table(results))
+    print(f"samples: {chosen.output}")
+    return 0
+
+
+def _output(*words: str) -> str:
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
