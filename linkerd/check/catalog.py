@@ -5,20 +5,23 @@ Source: linkerd2 cli/cmd/check.go, pkg/healthcheck (sets, order).
 
 from __future__ import annotations
 
-from linkerd.check import certificates, existence, kubernetes, proxies, versions
+from linkerd.check import certificates, cni, existence, gateway, kubernetes, proxies, versions
 from linkerd.check.cluster import Mesh
 from linkerd.check.engine import Category
 
 
 def connection(mesh: Mesh) -> list[Category]:
     """What every set begins with: Kubernetes answers and is recent enough."""
-    return [kubernetes.api(mesh), kubernetes.version(mesh)]
+    return [kubernetes.api(mesh), kubernetes.version(mesh), gateway.crds(mesh)]
 
 
-def before_install(mesh: Mesh, manifests: kubernetes.Manifests) -> list[Category]:
-    """`check --pre`."""
+def before_install(
+    mesh: Mesh, manifests: kubernetes.Manifests, *, with_cni: bool = False
+) -> list[Category]:
+    """`check --pre`; with `with_cni`, `check --pre --linkerd-cni-enabled`."""
     setup = kubernetes.before_install(mesh, manifests)
-    return [*connection(mesh), setup, versions.client(mesh)]
+    plugin = [cni.plugin(mesh, before_install=True)] if with_cni else []
+    return [*connection(mesh), setup, *plugin, versions.client(mesh)]
 
 
 def crds(mesh: Mesh) -> list[Category]:
@@ -32,6 +35,7 @@ def control_plane(mesh: Mesh) -> list[Category]:
         *connection(mesh),
         existence.control_plane(mesh),
         existence.config(mesh),
+        cni.plugin(mesh),
         certificates.identity(mesh),
         certificates.webhooks(mesh),
         versions.client(mesh),
@@ -48,6 +52,7 @@ def data_plane(mesh: Mesh) -> list[Category]:
         *connection(mesh),
         existence.control_plane(mesh),
         existence.config(mesh),
+        cni.plugin(mesh),
         certificates.identity(mesh),
         certificates.webhooks(mesh),
         certificates.data_plane(mesh),

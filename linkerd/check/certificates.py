@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from linkerd.check import cluster
@@ -36,6 +37,7 @@ _WEBHOOKS = (
     ("policy-validator", VALIDATING_WEBHOOKS),
 )
 _TRUST_ROOT_ANNOTATION = "linkerd.io/trust-root-sha256"
+_TRUST_ANCHORS_VARIABLE = "LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS"
 
 
 def identity(mesh: Mesh) -> Category:
@@ -134,17 +136,28 @@ async def serving_certificate(
     """Returns the certificate that a webhook or API server serves with.
 
     Raises:
-        CheckFailed: its secret is missing or broken.
+        CheckFailed: its secret is missing or broken, or the private key in it is another's.
     """
-    for name, key in ((secret, "tls.crt"), (old_secret, "crt.pem")):
+    for name, kind in ((secret, ("tls.crt", "tls.key")), (old_secret, ("crt.pem", "key.pem"))):
         body = await mesh.kube.get_or_none(SECRETS, name, namespace) if name else None
         if body is not None:
-            pem = base64.b64decode((body.get("data") or {}).get(key) or "")
+            cert, key = (base64.b64decode((body.get("data") or {}).get(one) or "") for one in kind)
             try:
-                return trust.parse_bundle(pem)[0]
+                served = trust.parse_bundle(cert)[0]
+                _require_key(served, key)
             except PkiError as error:
                 raise CheckFailed(f"secret {name}: {error.message}") from None
+            return served
     raise CheckFailed(f'secrets "{secret}" not found')
+
+
+def _require_key(cert: x509.Certificate, key_pem: bytes) -> None:
+    try:
+        key = serialization.load_pem_private_key(key_pem, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise PkiError(f"cannot read the private key: {error}") from None
+    if not keys.same(cert.public_key(), key.public_key()):
+        raise PkiError("private key does not match public key")
 
 
 def require_served(cert: x509.Certificate, ca_pem: bytes, dns_name: str, now: datetime) -> None:
@@ -153,12 +166,7 @@ def require_served(cert: x509.Certificate, ca_pem: bytes, dns_name: str, now: da
         roots = trust.parse_bundle(ca_pem)
     except PkiError as error:
         raise CheckFailed(f"caBundle: {error.message}") from None
-    names: list[str] = []
-    try:
-        extension = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-        names = extension.value.get_values_for_type(x509.DNSName)
-    except x509.ExtensionNotFound:
-        pass
+    names = _dns_names(cert)
     if dns_name not in names:
         raise CheckFailed(f"certificate is valid for {', '.join(names)}, not {dns_name}")
     _require_now(cert, now)
@@ -168,6 +176,14 @@ def require_served(cert: x509.Certificate, ca_pem: bytes, dns_name: str, now: da
         except (ValueError, TypeError, InvalidSignature):
             continue
     raise CheckFailed("x509: certificate signed by unknown authority")
+
+
+def _dns_names(cert: x509.Certificate) -> list[str]:
+    try:
+        extension = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return []
+    return extension.value.get_values_for_type(x509.DNSName)
 
 
 def require_lasting(cert: x509.Certificate, now: datetime, what: str) -> None:
@@ -205,6 +221,10 @@ async def _issuer(mesh: Mesh) -> trust.Issuer:
 
 
 async def _config_valid(mesh: Mesh) -> None:
+    identity = (await mesh.config()).get("identity") or {}
+    scheme = (identity.get("issuer") or {}).get("scheme")
+    if scheme not in ("linkerd.io/tls", "kubernetes.io/tls"):
+        raise CheckFailed(f"linkerd-config names the unknown issuer scheme {scheme!r}")
     await _anchors(mesh)
     await _issuer(mesh)
 
@@ -218,7 +238,8 @@ async def _anchors_supported(mesh: Mesh) -> None:
 def _anchor_supported(cert: x509.Certificate) -> bool:
     key = cert.public_key()
     if isinstance(key, rsa.RSAPublicKey):
-        return key.key_size in (2048, 4096)
+        signed_with = cert.signature_hash_algorithm
+        return key.key_size in (2048, 4096) and isinstance(signed_with, hashes.SHA256)
     return isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
 
 
@@ -258,13 +279,28 @@ async def _issuer_trusted(mesh: Mesh) -> None:
     why = trust.problem(issuer.chain, anchors, datetime.now(UTC))
     if why is not None:
         raise CheckFailed(why)
+    values = await mesh.config()
+    domain = values.get("identityTrustDomain") or values.get("clusterDomain") or "cluster.local"
+    _require_name(issuer.chain[0], f"identity.{mesh.namespace}.{domain}")
+
+
+def _require_name(cert: x509.Certificate, name: str) -> None:
+    """Raises CheckFailed unless `cert` is made out to `name`, as subject or alternative name."""
+    attributes = cert.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    names = {str(attribute.value) for attribute in attributes} | set(_dns_names(cert))
+    if name not in names:
+        raise CheckFailed(f"certificate is valid for {', '.join(sorted(names))}, not {name}")
 
 
 async def _webhook_valid(mesh: Mesh, name: str, resource: Resource) -> None:
     cert = await _webhook_certificate(mesh, name)
     body = await mesh.kube.get(resource, f"linkerd-{name}-webhook-config")
-    bundle = base64.b64decode(body["webhooks"][0]["clientConfig"].get("caBundle") or "")
-    require_served(cert, bundle, f"linkerd-{name}.{mesh.namespace}.svc", datetime.now(UTC))
+    webhooks = body.get("webhooks") or ()
+    if not webhooks:
+        raise CheckFailed(f"{resource.kind} linkerd-{name}-webhook-config has no webhooks")
+    for webhook in webhooks:
+        bundle = base64.b64decode(webhook["clientConfig"].get("caBundle") or "")
+        require_served(cert, bundle, f"linkerd-{name}.{mesh.namespace}.svc", datetime.now(UTC))
 
 
 async def _webhook_lasting(mesh: Mesh, name: str) -> None:
@@ -282,8 +318,9 @@ async def _proxies_trust(mesh: Mesh) -> None:
     wanted = digest.bundle_sha256(bundle)
     other = []
     for pod in await mesh.data_plane_pods():
+        own = cluster.proxy_env(pod, _TRUST_ANCHORS_VARIABLE)
         found = cluster.annotations_of(pod).get(_TRUST_ROOT_ANNOTATION)
-        if found is not None and found != wanted:
+        if wanted != (digest.bundle_sha256(own) if own else found):
             other.append(cluster.full_name(pod))
     if other:
         first = "Some pods do not have the current trust bundle and must be restarted:"

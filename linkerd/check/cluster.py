@@ -24,7 +24,7 @@ class Mesh:
     """One mesh in one cluster, as the command line names it.
 
     `data_namespace` empty means all namespaces; `version` is the CLI's own; `expected_version`
-    empty means that nobody said what the latest is.
+    empty means that nobody said what the latest is; `cni_namespace` is the CNI plugin's.
     """
 
     kube: KubeClient
@@ -32,6 +32,7 @@ class Mesh:
     data_namespace: str = ""
     version: str = ""
     expected_version: str = ""
+    cni_namespace: str = "linkerd-cni"
 
     async def config(self) -> Object:
         """Returns the values in ConfigMap linkerd-config.

@@ -15,11 +15,20 @@ from linkerd.errors import CheckFailed
 def client(mesh: Mesh) -> Category:
     """Category linkerd-version."""
 
+    async def latest() -> str:
+        require_asked(mesh.expected_version)
+        return f"{mesh.expected_version}, as --expected-version says"
+
     async def current() -> None:
         require_current(mesh.version, mesh.expected_version)
 
-    question = "cli is up-to-date"
-    return Category("linkerd-version", (Check(question, "l5d-version-cli", current, warning=True),))
+    return Category(
+        "linkerd-version",
+        (
+            Check("can determine the latest version", "l5d-version-latest", latest, warning=True),
+            Check("cli is up-to-date", "l5d-version-cli", current, warning=True),
+        ),
+    )
 
 
 def control_plane(mesh: Mesh) -> Category:

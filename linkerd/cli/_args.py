@@ -106,6 +106,13 @@ def duration(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r}: expected {error}") from None
 
 
+def boolean(text: str) -> bool:
+    """Returns the value of a flag that may be given bare or as `=true` and `=false`."""
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected true or false")
+    return text == "true"
+
+
 def _parser(path: tuple[str, ...], module: ModuleType) -> Parser:
     prog = " ".join(("linkerd", *path))
     arguments = getattr(module, "USAGE", "")

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from linkerd.cli import _gone
+from linkerd.cli import _args, _gone
 from linkerd.errors import RenderError, UsageError
 
 _SHORT = {"proxy-version": ("-v",)}
@@ -36,16 +36,12 @@ def add_flags(parser: argparse.ArgumentParser, flags: Iterable[Flag], *switches:
 def _add(group: argparse._ArgumentGroup, name: str, kind: type, help: str) -> None:
     options: dict[str, Any] = {"dest": f"value:{name}", "default": None, "help": help}
     if kind is bool:
-        group.add_argument(f"--{name}", nargs="?", const=True, type=_boolean, metavar="", **options)
+        group.add_argument(
+            f"--{name}", nargs="?", const=True, type=_args.boolean, metavar="", **options
+        )
     else:
         names = [*_SHORT.get(name, ()), f"--{name}"]
         group.add_argument(*names, type=kind, metavar=name.rpartition("-")[2].upper(), **options)
-
-
-def _boolean(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected true or false")
-    return text == "true"
 
 
 def given(args: argparse.Namespace) -> dict[str, Any]:

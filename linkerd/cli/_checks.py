@@ -15,7 +15,7 @@ import linkerd
 from linkerd.check import engine, render, viz
 from linkerd.check.cluster import Mesh
 from linkerd.check.engine import Category, Outcome, Result
-from linkerd.cli import _connect
+from linkerd.cli import _connect, _plugins
 from linkerd.cli.viz import _probes
 from linkerd.errors import LinkerdError
 from linkerd.kube.client import KubeClient
@@ -25,6 +25,7 @@ Categories = Callable[[Mesh], Sequence[Category]]
 
 _CLOCK = engine.Clock(time.monotonic, asyncio.sleep)
 _EXTENSIONS_BANNER = "Linkerd extensions checks"
+_BUILT_IN = ("viz",)
 
 
 def run(
@@ -54,14 +55,13 @@ def run(
             kube,
             args.linkerd_namespace,
             args.namespace or "",
-            linkerd.VERSION,
+            getattr(args, "cli_version_override", "") or linkerd.VERSION,
             getattr(args, "expected_version", ""),
+            args.cni_namespace,
         )
         ok = await _ask(printer, categories(mesh), banner, args.wait)
-        if extensions and ok and await _installed(mesh, "viz"):
-            metrics = _probes.probes(kube, args)
-            viz_categories = viz.categories(mesh, metrics, with_data_plane=args.proxy)
-            ok = await _ask(printer, viz_categories, _EXTENSIONS_BANNER, args.wait)
+        if extensions and ok:
+            ok = await _ask_extensions(printer, mesh, args)
         printer.verdict()
         return 0 if ok else 1
 
@@ -78,9 +78,31 @@ async def _ask(
     return printer.end()
 
 
-async def _installed(mesh: Mesh, extension: str) -> bool:
-    selector = f"linkerd.io/extension={extension}"
-    return bool(await mesh.kube.list(NAMESPACES, label_selector=selector))
+async def _ask_extensions(printer: _Printer, mesh: Mesh, args: argparse.Namespace) -> bool:
+    """Asks programs on PATH, then the extension that this command brings."""
+    label = "linkerd.io/extension"
+    found = await mesh.kube.list(NAMESPACES, label_selector=label)
+    labels = {body["metadata"]["labels"][label] for body in found}
+    programs, absent = await _plugins.wanted(labels, _BUILT_IN)
+    ok = True
+    for program in programs:
+        printer.begin(_EXTENSIONS_BANNER)
+        printer.waiting(f"Running {program.removeprefix('linkerd-')} extension check")
+        results = await _plugins.ask(program, args)
+        printer.waiting("")
+        for result in results:
+            printer.answer(result)
+        ok &= printer.end()
+    if "viz" in labels:
+        metrics = _probes.probes(mesh.kube, args)
+        categories = viz.categories(mesh, metrics, with_data_plane=args.proxy)
+        ok &= await _ask(printer, categories, _EXTENSIONS_BANNER, args.wait)
+    if absent:
+        printer.begin(_EXTENSIONS_BANNER)
+        for result in absent:
+            printer.answer(result)
+        printer.end()
+    return ok
 
 
 class _Printer:

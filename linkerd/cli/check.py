@@ -31,7 +31,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--wait", type=_args.duration, default=300.0, metavar="TIME",
         help="how long to wait for checks to succeed (default 5m0s)",
     )  # fmt: skip
-    parser.add_argument("--expected-version", default="", metavar="VERSION", help="latest version")
+    parser.add_argument(
+        "--linkerd-cni-enabled", nargs="?", const=True, type=_args.boolean, default=False,
+        metavar="", help="check that the CNI plugin runs; with --pre",
+    )  # fmt: skip
+    parser.add_argument(
+        "--expected-version", default="", metavar="VERSION",
+        help="what to compare versions with; without it they are not, nobody is asked",
+    )  # fmt: skip
+    parser.add_argument(
+        "--cli-version-override", default="", metavar="VERSION",
+        help="version to take for this command's own",
+    )  # fmt: skip
     _args.add_namespace(parser, "namespace of the data plane's checks; default all")
     _args.add_output(parser, ("table", "json", "short"))
 
@@ -41,12 +52,15 @@ def run(args: argparse.Namespace) -> int:
     for other in ("proxy", "crds"):
         if args.pre and getattr(args, other):
             raise UsageError(f"--pre and --{other} flags are mutually exclusive")
+    if args.linkerd_cni_enabled and not args.pre:
+        raise UsageError("--linkerd-cni-enabled can only be used with --pre")
     from linkerd.check import catalog
     from linkerd.cli import _checks
 
     def categories(mesh: Mesh) -> list[Category]:
         if args.pre:
-            return catalog.before_install(mesh, _would_be_installed)
+            with_cni = args.linkerd_cni_enabled
+            return catalog.before_install(mesh, _would_be_installed, with_cni=with_cni)
         if args.crds:
             return catalog.crds(mesh)
         return catalog.data_plane(mesh) if args.proxy else catalog.control_plane(mesh)

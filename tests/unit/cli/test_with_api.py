@@ -192,3 +192,36 @@ def test_what_is_not_there_is_one_sentence(
     code, out, err = shell(line, stdin)
     assert (1, "") == (code, out)
     assert error in err
+
+
+def test_the_cni_plugin_is_looked_for_before_an_installation_that_needs_it(shell: Shell) -> None:
+    code, out, _ = shell("check --pre --linkerd-cni-enabled --wait 0s")
+    assert (1, True) == (code, "× cni plugin ConfigMap exists\n    missing ConfigMaps" in out)
+    code, _, err = shell("check --linkerd-cni-enabled")
+    assert (1, True) == (code, "--linkerd-cni-enabled can only be used with --pre" in err)
+
+
+def test_a_gateway_api_is_whole_or_absent(shell: Shell) -> None:
+    assert "gateway-api-crd" not in shell("check --crds")[1]
+    spec = {
+        "group": "gateway.networking.k8s.io",
+        "scope": "Namespaced",
+        "names": {"plural": "httproutes", "kind": "HTTPRoute", "listKind": "HTTPRouteList"},
+        "versions": [{"name": "v1beta1", "served": True, "storage": True, "schema": {
+            "openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}}],
+    }  # fmt: skip
+    crd = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": "httproutes.gateway.networking.k8s.io",
+            "annotations": {"api-approved.kubernetes.io": "a test"},
+        },
+        "spec": spec,
+    }
+    shell("local apply -f -", json.dumps(crd))
+    code, out, _ = shell("check --crds")
+    assert 1 == code
+    assert "× Gateway API CRDs are installed" in out
+    assert "* httproutes.gateway.networking.k8s.io serves v1beta1, not v1" in out
+    assert "* grpcroutes.gateway.networking.k8s.io is missing" in out
