@@ -21,11 +21,8 @@ GONE: dict[str, str] = {
     "√ can determine the latest version": VERSION_CHECKS,
     "√ cli is up-to-date": VERSION_CHECKS,
     "‼ cli is up-to-date": VERSION_CHECKS,
-    "control-plane-version": VERSION_CHECKS,
-    "√ can retrieve the control plane version": VERSION_CHECKS,
     "√ control plane is up-to-date": VERSION_CHECKS,
     "‼ control plane is up-to-date": VERSION_CHECKS,
-    "√ control plane and cli versions match": VERSION_CHECKS,
     "‼ control plane proxies are up-to-date": VERSION_CHECKS,
     "‼ data plane is up-to-date": VERSION_CHECKS,
     # Releases before 2.12.
@@ -56,6 +53,14 @@ GONE: dict[str, str] = {
 }
 """Lines of old `check`s that a current mesh does not print, each with the reason."""
 
+_GONE_PATTERNS = (
+    re.compile(r"is running version \S+ but the latest stable version is \S+"),
+    re.compile(r"some proxies are not running the current version:"),
+    re.compile(r"\* \S+ \(stable-\S+\)"),
+    re.compile(r"see https://linkerd\.io/\S+/checks/#l5d-\S*version\S* for hints"),
+)
+"""What old checks said below a version that was not the latest."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -65,8 +70,9 @@ class Step:
     had offline; `added` why the document lacks a command that is needed today; `missing` why it
     cannot be run at all: then nothing is. `reruns` is for commands that only look: they are asked
     again until they show everything. `background` commands go on until the document ends; `then`
-    is a command that shows what they serve. `typed` goes to the command's terminal. `any_order` is
-    for old checks, whose lines moved between categories since.
+    is a command that shows what they serve. `screen` gives them a terminal to draw on; `contains`
+    are texts within the lines. `typed` goes to the command's terminal. `any_order` is for old
+    checks, whose lines moved between categories since.
     """
 
     command: str
@@ -80,6 +86,8 @@ class Step:
     then: Sequence[str] = ()
     typed: Sequence[str] = ()
     any_order: bool = False
+    screen: bool = False
+    contains: Sequence[str] = ()
 
     def wanted(self) -> list[str]:
         """Returns the normalised lines that the command must show."""
@@ -88,11 +96,17 @@ class Step:
 
     def reason(self, line: str) -> str:
         """Returns why a line of the document is not shown any more, empty when it is."""
-        known = {**GONE, **self.gone}
-        return "rule" if re.fullmatch(r"[-=]+", line) else known.get(line, "")
+        if re.fullmatch(r"[-=]+", line):
+            return "rule"
+        if any(pattern.fullmatch(line) for pattern in _GONE_PATTERNS):
+            return VERSION_CHECKS
+        return {**GONE, **self.gone}.get(line, "")
 
     def left(self, output: str) -> list[str]:
         """Returns the wanted lines that `output` does not show, or not in this order."""
+        absent = [text for text in self.contains if text not in output]
+        if absent:
+            return absent
         shown = [normal(line) for line in output.splitlines()]
         wanted = self.wanted()
         if self.any_order:
@@ -123,7 +137,8 @@ _NORMAL = (
     (re.compile(r"\x1b\[[0-9;?]*[A-Za-z]"), ""),
     (re.compile(r"(?<=[a-z])-[0-9a-z]{8,10}-[0-9a-z]{5}\b"), "-POD"),
     (re.compile(r"\b(?:stable|edge)-\d[\w.-]*|\bv?\d+\.\d+\.\d+[\w.+-]*(?=$|\s)"), "VERSION"),
-    (re.compile(r"\b\d+\.\d+\.\d+\.\d+\b"), "IP"),
+    (re.compile(r"\b\d+\.\d+\.\d+\.\d+(:\d+)?\b"), "IP"),
+    (re.compile(r"\bid=\d+:\d+\b"), "id=ID"),
     (re.compile(r"(?<=\s)(?:\d+[dhms])+$"), "AGE"),
     (re.compile(r"\s+"), " "),
 )
@@ -161,6 +176,8 @@ def _result(step: Step) -> str:
         words = ["as shown, in another order"]
     if step.added:
         words = [f"not in the document: {step.added}"]
+    if step.contains:
+        words.append(f"with {', '.join(_code(one, ()) for one in step.contains)}")
     if step.then:
         words.append(f"then {', '.join(_code(one, ()) for one in step.then)} succeeds")
     if step.replaced:

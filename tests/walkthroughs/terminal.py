@@ -3,7 +3,7 @@
 Commands run verbatim. What cannot be had offline is replaced in one place, the programs in
 `stand_ins/`, which come first on PATH: `curl` and `kubectl` take the manifests of run.linkerd.io
 from this repository, `brew` and the install script find the command installed, `kind` is `linkerd
-local`, `microk8s` passes its words on. The private network keeps the documents' fixed ports free.
+local`, `helm` renders with `linkerd install`, `microk8s` passes its words on. The private network keeps the documents' fixed ports free.
 """
 
 from __future__ import annotations
@@ -23,8 +23,17 @@ from tests.walkthroughs.steps import Step, Walk
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STAND_INS = Path(__file__).resolve().parent / "stand_ins"
-_TIMEOUT_S = 120.0
+_TIMEOUT_S = 300.0
 _PAUSE_S = 0.5
+_REMEMBERING = """\
+[ -e .variables ] && . ./.variables
+set -o pipefail
+{}
+code=$?
+declare -p | grep '^declare -- [a-z]' > .variables
+exit $code
+"""
+"""A command in a shell that keeps the variables of the commands before."""
 
 
 class Terminal:
@@ -32,7 +41,7 @@ class Terminal:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._background: list[subprocess.Popen[bytes]] = []
+        self._background: list[tuple[subprocess.Popen[bytes], Path]] = []
         programs = [str(STAND_INS), str(Path(sys.executable).parent), os.environ["PATH"]]
         self._environment = {
             **os.environ,
@@ -43,6 +52,7 @@ class Terminal:
             "REAL_CURL": shutil.which("curl") or "",
             "REAL_KUBECTL": shutil.which("kubectl") or "",
             "BUNDLED": str(ROOT / "demo"),
+            "CHARTS": str(ROOT / "charts"),
             "BROWSER": "true",
             "TERM": "xterm",
             "COLUMNS": "200",
@@ -69,11 +79,11 @@ class Terminal:
             self._retry(step, functools.partial(self._once, step), rerun=step.reruns)
         for command in step.then:
             looking = Step(command, reruns=True)
-            self._retry(looking, functools.partial(self._once, looking), rerun=True)
+            self._retry(looking, functools.partial(self._served, step, looking), rerun=True)
 
     def close(self) -> None:
         """Ends the background commands, the cluster and the network."""
-        for process in self._background:
+        for process, _ in self._background:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)
             process.wait(timeout=20)
@@ -101,7 +111,19 @@ class Terminal:
             typed = "".join(f"{line}\n" for line in (*step.typed, "exit"))
             script = ["script", "-qec", step.command, "/dev/null"]
             return self._output(" ".join(map(shlex.quote, script)), typed)
-        return self._output(f"set -o pipefail\n{step.command}")
+        return self._output(_REMEMBERING.format(step.command))
+
+    def _served(self, step: Step, looking: Step) -> tuple[int, str]:
+        """Looks once at what the last background command serves, started again if it gave up.
+
+        `kubectl port-forward` does when nothing listens in the pod yet; a reader types it again.
+        """
+        process, log = self._background[-1]
+        code, output = self._once(looking)
+        if code and process.poll() is not None:
+            output = f"{output}\n$ {step.command}\n{log.read_text()}"
+            self._start(step)
+        return code, output
 
     def _output(self, command: str, stdin: str = "") -> tuple[int, str]:
         done = subprocess.run(
@@ -119,7 +141,9 @@ class Terminal:
 
     def _start(self, step: Step) -> None:
         log = self._home / f"background-{len(self._background)}.log"
-        command = step.command.removesuffix("&")
+        command = step.command.removesuffix("&").strip()
+        if step.screen:
+            command = f"script -qefc {shlex.quote(command)} /dev/null"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [*self._shell, f"exec {command}"],
@@ -130,7 +154,7 @@ class Terminal:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._background.append(process)
+        self._background.append((process, log))
 
         def shown() -> tuple[int, str]:
             return process.poll() or 0, log.read_text()

@@ -37,6 +37,8 @@ linkerd-version
 ---------------
 √ can determine the latest version
 ‼ cli is up-to-date
+    is running version 2.11.1 but the latest stable version is 2.11.4
+    see https://linkerd.io/2.11/checks/#l5d-version-cli for hints
 Status check results are √
 """
 CHECK = """\
@@ -89,15 +91,24 @@ linkerd-version
 ---------------
 √ can determine the latest version
 ‼ cli is up-to-date
+    is running version 2.11.1 but the latest stable version is 2.11.4
+    see https://linkerd.io/2.11/checks/#l5d-version-cli for hints
 control-plane-version
 ---------------------
 √ can retrieve the control plane version
 ‼ control plane is up-to-date
+    is running version 2.11.1 but the latest stable version is 2.11.4
+    see https://linkerd.io/2.11/checks/#l5d-version-control for hints
 √ control plane and cli versions match
 linkerd-control-plane-proxy
 ---------------------------
 √ control plane proxies are healthy
 ‼ control plane proxies are up-to-date
+    some proxies are not running the current version:
+        * linkerd-destination-79d6fc496f-dcgfx (stable-2.11.1)
+        * linkerd-identity-6b78ff444f-jwp47 (stable-2.11.1)
+        * linkerd-proxy-injector-86f7f649dc-v576m (stable-2.11.1)
+    see https://linkerd.io/2.11/checks/#l5d-cp-proxy-version for hints
 √ control plane proxies and cli versions match
 Status check results are √
 """
@@ -154,16 +165,29 @@ linkerd-version
 ---------------
 √ can determine the latest version
 ‼ cli is up-to-date
+    is running version 2.11.1 but the latest stable version is 2.11.4
+    see https://linkerd.io/2.11/checks/#l5d-version-cli for hints
 linkerd-control-plane-proxy
 ---------------------------
 √ control plane proxies are healthy
 ‼ control plane proxies are up-to-date
+    some proxies are not running the current version:
+        * linkerd-destination-79d6fc496f-dcgfx (stable-2.11.1)
+        * linkerd-identity-6b78ff444f-jwp47 (stable-2.11.1)
+        * linkerd-proxy-injector-86f7f649dc-v576m (stable-2.11.1)
+    see https://linkerd.io/2.11/checks/#l5d-cp-proxy-version for hints
 √ control plane proxies and cli versions match
 linkerd-data-plane
 ------------------
 √ data plane namespace exists
 √ data plane proxies are ready
 ‼ data plane is up-to-date
+    some proxies are not running the current version:
+        * emoji-696d9d8f95-8wrmg (stable-2.11.1)
+        * vote-bot-6d7677bb68-c98kb (stable-2.11.1)
+        * voting-ff4c54b8d-rdtmk (stable-2.11.1)
+        * web-5f86686c4d-qh5bz (stable-2.11.1)
+    see https://linkerd.io/2.11/checks/#l5d-data-plane-version for hints
 √ data plane and cli versions match
 √ data plane pod labels are configured correctly
 √ data plane service labels are configured correctly
@@ -221,13 +245,18 @@ spec:
                 port:
                   number: 8084
 """
-HELM = "needs Helm and a chart repository; `linkerd install --set` takes the same values"
+HELM = "`linkerd install` renders the same charts with the same flags, `kubectl apply` installs"
+AGAIN = "the document installs once more, another way"
+CERTIFICATE = (
+    "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 "
+    "-addext keyUsage=critical,keyCertSign"
+)
 GRAFANA = "grafana-8d54d5f6d-wwtdz         2/2     Running   0          3h1m"
 BUNDLED = "the manifests come from `demo/emojivoto/emojivoto.yml`"
 
 WALK = Walk(
     "Linkerd Service Mesh 快速上手 (2.11)",
-    "Chinese. The details below the `‼` lines, which compare with a later release, are left out.",
+    "Chinese.",
     [
         Step("linkerd local start", added="the document's readers have a cluster already"),
         Step(
@@ -254,7 +283,20 @@ linkerd-proxy-injector-86f7f649dc-v576m   2/2     Running   0              166m
             reruns=True,
         ),
         Step("linkerd check", CHECK),
-        Step("helm repo add linkerd https://helm.linkerd.io/stable", missing=HELM),
+        Step("linkerd uninstall | kubectl delete -f -", added=AGAIN),
+        Step(
+            f"{CERTIFICATE} -subj /CN=root.linkerd.cluster.local -keyout ca.key -out ca.crt",
+            added="the document's readers have certificates already",
+        ),
+        Step(
+            f"{CERTIFICATE} -subj /CN=identity.linkerd.cluster.local -CA ca.crt -CAkey ca.key "
+            "-keyout issuer.key -out issuer.crt",
+            added="the document's readers have certificates already",
+        ),
+        Step(
+            "helm repo add linkerd https://helm.linkerd.io/stable",
+            replaced="the charts are those of this repository",
+        ),
         Step("""exp=$(date -d '+8760 hour' +"%Y-%m-%dT%H:%M:%SZ")"""),
         Step(
             r"""helm install linkerd2 \
@@ -263,9 +305,13 @@ linkerd-proxy-injector-86f7f649dc-v576m   2/2     Running   0              166m
   --set-file identity.issuer.tls.keyPEM=issuer.key \
   --set identity.issuer.crtExpiry=$exp \
   linkerd/linkerd2""",
-            missing=HELM,
+            replaced=HELM,
         ),
-        Step("helm fetch --untar linkerd/linkerd2", missing=HELM),
+        Step("linkerd uninstall | kubectl delete -f -", added=AGAIN),
+        Step(
+            "helm fetch --untar linkerd/linkerd2",
+            replaced="the charts are those of this repository",
+        ),
         Step(
             r"""helm install linkerd2 \
   --set-file identityTrustAnchorsPEM=ca.crt \
@@ -274,8 +320,9 @@ linkerd-proxy-injector-86f7f649dc-v576m   2/2     Running   0              166m
   --set identity.issuer.crtExpiry=$exp \
   -f linkerd2/values-ha.yaml \
   linkerd/linkerd2""",
-            missing=HELM,
+            replaced=HELM,
         ),
+        Step("kubectl -n linkerd rollout status deploy", added="a reader waits"),
         Step("linkerd version", "Client version: stable-2.11.1\nServer version: stable-2.11.1"),
         Step(
             "curl -fsL https://run.linkerd.io/emojivoto.yml | kubectl apply -f -",

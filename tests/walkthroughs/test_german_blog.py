@@ -10,7 +10,10 @@ from tests.walkthroughs.terminal import Terminal
 pytestmark = pytest.mark.timeout(600)
 
 STATUS = "Status check results are √"
-NO_CALLS = "the command is there, but proxies do not report live calls yet"
+TAPPED = """\
+req id=970511888:0 proxy=in  src=10.244.0.25:32826 dst=10.244.0.24:8080 tls=true :method=GET \
+:authority=web-svc.emojivoto :path=/api/list
+"""
 INJECTED = """\
 deployment "emoji" injected
 deployment "vote-bot" injected
@@ -64,8 +67,14 @@ WALK = Walk(
             "NAME MESHED SUCCESS RPS LATENCY_P50 LATENCY_P95 LATENCY_P99 TCP_CONN",
             reruns=True,
         ),
-        Step("linkerd -n emojivoto viz top deploy", missing=NO_CALLS),
-        Step("linkerd -n emojivoto viz tap deploy/web", missing=NO_CALLS),
+        Step(
+            "linkerd -n emojivoto viz top deploy",
+            "Source Destination Method Path Count Best Worst Last Success Rate",
+            contains=["GET     /api/list", "100.00%"],
+            background=True,
+            screen=True,
+        ),
+        Step("linkerd -n emojivoto viz tap deploy/web", TAPPED, background=True),
     ],
     clicks=[
         "Dashboard: the namespaces, emojivoto without and with metrics",
