@@ -350,9 +350,6 @@ async def _until(
 
 def main() -> int:
     """Runs the demo."""
-    if os.geteuid() != 0:
-        print("the local cluster needs root: run `sudo make demo`", file=sys.stderr)
-        return 1
     try:
         asyncio.run(Demo().run())
     except (DemoFailed, LinkerdError) as error:

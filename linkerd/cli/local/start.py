@@ -1,4 +1,7 @@
-"""Start a cluster on this machine: a Kubernetes API, its controllers and one node; needs root.
+"""Start a cluster on this machine: a Kubernetes API, its controllers and one node.
+
+Needs no root: an ordinary user's cluster runs in a user namespace. There a container's root file
+system is read-only, and without `newuidmap` and a range in /etc/subuid all its users are yours.
 
 Its kubeconfig is merged into yours as context linkerd-local, which becomes the current one.
 """

@@ -1,4 +1,4 @@
-"""`python -m linkerd.local.node --state DIR [--host-netns-fd N]`, in the node's network namespace."""
+"""`python -m linkerd.local.node --state DIR [--outside-fd N]`, in the node's network namespace."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from linkerd.errors import LinkerdError
 from linkerd.kube.client import KubeClient
 from linkerd.kube.config import load
 from linkerd.local.node.kubelet import Kubelet
+from linkerd.local.node.outside import Outside
 from linkerd.local.paths import Paths
 from linkerd.settings import parse, setting, usage
 
@@ -21,7 +22,7 @@ class Settings:
     """How the node is started."""
 
     state: str = setting("", "folder of the cluster's state (required)")
-    host_netns_fd: int = setting(-1, "inherited descriptor of the host's network namespace")
+    outside_fd: int = setting(-1, "inherited descriptor of the host's network, see node.outside")
     log_level: str = setting("info", "least severe level that is logged", choices=log.LEVELS)
     log_format: str = setting("plain", "form of log lines", choices=log.FORMATS)
 
@@ -41,11 +42,11 @@ def main(argv: list[str]) -> int:
         return 2
     log.configure(settings.log_level, settings.log_format)
     paths = Paths(Path(settings.state).absolute())
-    host = settings.host_netns_fd if settings.host_netns_fd >= 0 else None
+    outside = Outside(settings.outside_fd) if settings.outside_fd >= 0 else None
 
     async def run(stop: asyncio.Event) -> None:
         async with KubeClient(load(str(paths.component_kubeconfig("node")))) as kube:
-            await Kubelet(paths, kube, host).run(stop)
+            await Kubelet(paths, kube, outside).run(stop)
 
     return runtime.run(run)
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from linkerd import log, runtime
-from linkerd.local.node import link
+from linkerd.local.node.outside import Outside
 from linkerd.local.paths import HOST_IP, NODE_IP
 
 #: Where NAT sends what pods open to the outside; on the node's address.
@@ -34,9 +34,9 @@ _log = log.logger(__name__)
 
 
 class Border:
-    """Relays both ways; `host` is a descriptor of the host's network namespace."""
+    """Relays both ways."""
 
-    def __init__(self, host: int) -> None:
+    def __init__(self, host: Outside) -> None:
         self._host = host
         self._listeners: dict[int, asyncio.Server | None] = {}
         self._wanted: set[int] = set()
@@ -80,9 +80,9 @@ class Border:
 
     async def _listen(self, port: int) -> asyncio.Server | None:
         try:
-            sock = link.socket_in(self._host)
+            sock = self._host.socket()
         except OSError as error:
-            _log.error("host's network cannot be entered", error=error)
+            _log.error("host's network cannot be reached", error=error)
             return None
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -120,11 +120,11 @@ class Border:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        namespace: int | None,
+        host: Outside | None,
         target: tuple[str, int],
     ) -> None:
         try:
-            far_reader, far_writer = await _connect(namespace, target)
+            far_reader, far_writer = await _connect(host, target)
         except (OSError, TimeoutError) as error:
             _log.debug("no way across the border", target=f"{target[0]}:{target[1]}", error=error)
             _reset(writer)
@@ -152,12 +152,12 @@ def original_destination(connection: Any) -> tuple[str, int] | None:
 
 
 async def _connect(
-    namespace: int | None, target: tuple[str, int]
+    host: Outside | None, target: tuple[str, int]
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     async with asyncio.timeout(_CONNECT_S):
-        if namespace is None:
+        if host is None:
             return await asyncio.open_connection(*target)
-        sock = link.socket_in(namespace)
+        sock = host.socket()
         sock.setblocking(False)
         try:
             await asyncio.get_running_loop().sock_connect(sock, target)

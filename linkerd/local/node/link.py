@@ -11,6 +11,7 @@ A pod namespace has no name and no file: it lives while a process or a descripto
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -187,7 +188,8 @@ def make_pod(ip: str, veth: str, node_ip: str) -> int:
         try:
             pod = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
             _sysctl("ipv4/ip_unprivileged_port_start", "0")
-            _sysctl("ipv4/ping_group_range", "0 2147483647")
+            with contextlib.suppress(OSError):  # groups that a user namespace does not have
+                _sysctl("ipv4/ping_group_range", "0 2147483647")
             inside = Rtnetlink()
             probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             inside.up(1)

@@ -13,6 +13,7 @@ import struct
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
@@ -35,8 +36,13 @@ _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41}
 _SYS_CAPSET = {"x86_64": 126, "aarch64": 91, "riscv64": 91}
+_SYS_CLONE = {"x86_64": 56, "aarch64": 220, "riscv64": 220}
+_SYS_MOUNT_SETATTR = 442  # the same on every architecture
+_AT_RECURSIVE = 0x8000
+_MOUNT_ATTR_RDONLY = 1
 _CAPABILITY_VERSION_3 = 0x20080522
 _SIGKILL = 9
+_SIGCHLD = 17
 
 #: Bit of each capability, by its Kubernetes name (without `CAP_`).
 CAPABILITIES = {
@@ -89,6 +95,7 @@ CAPABILITIES = {
 }
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_python = ctypes.PyDLL(None, use_errno=True)  # calls without letting go of the interpreter
 _libc.mount.argtypes = (
     ctypes.c_char_p,
     ctypes.c_char_p,
@@ -115,6 +122,19 @@ def mount(source: str | None, target: str, kind: str | None, flags: int, data: s
     _check(result, f"mount {kind or source} on {target}")
 
 
+def read_only_tree(target: str) -> None:
+    """Makes a mount and all below it read-only; Linux 5.12 and newer.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    attributes = struct.pack("=4Q", _MOUNT_ATTR_RDONLY, 0, 0, 0)
+    number, at, flags = ctypes.c_long(_SYS_MOUNT_SETATTR), ctypes.c_int(-100), _AT_RECURSIVE
+    size = ctypes.c_size_t(len(attributes))
+    result = _libc.syscall(number, at, os.fsencode(target), ctypes.c_uint(flags), attributes, size)
+    _check(result, f"read-only mount {target}")
+
+
 def umount(target: str, flags: int = 0) -> None:
     """Unmounts what is on `target`.
 
@@ -131,6 +151,23 @@ def unshare(flags: int) -> None:
         OSError: the kernel refused, mostly because the caller is not root.
     """
     _check(_libc.unshare(flags), f"unshare {flags:#x}")
+
+
+def fork_into(flags: int) -> int:
+    """Forks as `os.fork` does, with the child in new namespaces.
+
+    Only for a single-threaded process whose child soon executes a program: Python does not learn
+    of the fork.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    number, nothing = ctypes.c_long(_SYS_CLONE[os.uname().machine]), ctypes.c_ulong(0)
+    pid: int = _python.syscall(
+        number, ctypes.c_ulong(flags | _SIGCHLD), nothing, nothing, nothing, nothing
+    )
+    _check(pid, f"clone {flags:#x}")
+    return pid
 
 
 def setns(fd: int, flags: int = 0) -> None:
@@ -198,15 +235,32 @@ def become(uid: int, gid: int, groups: list[int], *, keep: int, ambient: int) ->
         OSError: the kernel refused.
     """
     keep &= _permitted()
-    for bit in range(_last_capability() + 1):
-        if not keep >> bit & 1:
-            _libc.prctl(_PR_CAPBSET_DROP, bit, 0, 0, 0)
+    _drop_from_bounds(keep)
     _prctl(_PR_SET_KEEPCAPS, 1)
     os.setgroups(groups)
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
-    ambient &= keep
-    held = keep if uid == 0 else ambient
+    _hold(keep if uid == 0 else ambient & keep, ambient & keep)
+
+
+def restrict(keep: int) -> None:
+    """Stays the user that this process is, with at most the capabilities in `keep`.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    keep &= _permitted()
+    _drop_from_bounds(keep)
+    _hold(keep, 0)
+
+
+def _drop_from_bounds(keep: int) -> None:
+    for bit in range(_last_capability() + 1):
+        if not keep >> bit & 1:
+            _libc.prctl(_PR_CAPBSET_DROP, bit, 0, 0, 0)
+
+
+def _hold(held: int, ambient: int) -> None:
     _capset(effective=held, permitted=held, inheritable=ambient)
     for bit in range(len(CAPABILITIES)):
         if ambient >> bit & 1:

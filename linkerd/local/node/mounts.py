@@ -199,7 +199,7 @@ def _make_folder(folder: Path, group: int | None) -> None:
     folder.mkdir(parents=True)
     folder.chmod(0o777)
     if group is not None:
-        os.chown(folder, -1, int(group))
+        volumes.to_group(folder, int(group))
         folder.chmod(0o2777)
 
 

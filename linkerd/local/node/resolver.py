@@ -16,7 +16,8 @@ from typing import Any
 
 from linkerd import log, runtime
 from linkerd.errors import WireError
-from linkerd.local.node import dns, link
+from linkerd.local.node import dns
+from linkerd.local.node.outside import Outside
 
 #: Queries that may wait for the host's resolver at one time; more get SERVFAIL.
 FORWARDED_MAX = 256
@@ -29,9 +30,9 @@ _log = log.logger(__name__)
 class Resolver:
     """Answers queries from the zone that `zone()` returns at that moment."""
 
-    def __init__(self, zone: Callable[[], dns.Zone], host_namespace: int | None) -> None:
+    def __init__(self, zone: Callable[[], dns.Zone], host: Outside | None) -> None:
         self._zone = zone
-        self._host = host_namespace
+        self._host = host
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def serve(self, ip: str, port: int = 53) -> None:
@@ -97,7 +98,7 @@ class Resolver:
             return dns.failure(question, dns.SERVFAIL)
         loop = asyncio.get_running_loop()
         try:
-            query = link.socket_in(self._host, socket.SOCK_DGRAM)
+            query = self._host.socket(socket.SOCK_DGRAM)
         except OSError:
             return dns.failure(question, dns.SERVFAIL)
         with query:

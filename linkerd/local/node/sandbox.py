@@ -1,8 +1,8 @@
-"""A container's root file system: an overlay over the host's root, private to one process.
+"""A container's file system and rights, private to one process.
 
     enter(spec)     in the child, before exec: namespaces are joined, mounts made, rights dropped
 
-    /            overlay: lower = the host's /, upper = tmpfs (gone with the process)
+    /            the host's, as `rootfs` makes it
     /proc /sys   of the container's own PID and network namespace; /proc/sys read-only
     /dev         tmpfs with the six usual nodes, own pts and shm
     /tmp /run    tmpfs
@@ -19,7 +19,8 @@ import os
 import stat
 from typing import Any
 
-from linkerd.local.node import linux
+from linkerd.local.node import linux, rootfs
+from linkerd.local.node.users import Users, become_number
 
 _DEVICES = (
     ("null", 1, 3),
@@ -29,16 +30,16 @@ _DEVICES = (
     ("urandom", 1, 9),
     ("tty", 5, 0),
 )
-_OLD = "/.old"
 _NO_CODE = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
 
 
-def enter(spec: dict[str, Any], scratch: str) -> None:
+def enter(spec: dict[str, Any], scratch: str, users: Users) -> None:
     """Moves the calling process, PID 1 of a new PID namespace, into its container.
 
     Args:
         spec: The zygote's `start` message (`ContainerSpec.message` documents the fields).
         scratch: An existing host folder; used as mount point inside the new mount namespace only.
+        users: What the user namespace allows.
 
     Raises:
         OSError: a call failed; the text names the call and the path.
@@ -48,85 +49,70 @@ def enter(spec: dict[str, Any], scratch: str) -> None:
     linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
     sources = [_open(item["source"]) for item in spec["mounts"]]
     through = [(path, _open(path)) for path in spec["through"] if os.path.exists(path)]
-    _overlay(spec, scratch)
-    _system(spec, through)
+    if users.confined:
+        rootfs.mirror(spec, scratch)
+        through = [(path, fd) for path, fd in through if path.startswith(rootfs.PRIVATE)]
+    else:
+        rootfs.overlay(spec, scratch)
+    _system(spec, through, users)
+    if users.confined:
+        rootfs.write_files(spec)
     for item, source in sorted(
         zip(spec["mounts"], sources, strict=True), key=lambda pair: pair[0]["target"].count("/")
     ):
-        _bind(source, item["target"], read_only=item["read_only"])
+        _bind(source, item["target"], read_only=item["read_only"], recursive=users.confined)
     if not spec["privileged"]:
         _read_only("/proc/sys")
     if spec["read_only_root"]:
         os.makedirs(spec["cwd"], exist_ok=True)
-        os.makedirs(_OLD, exist_ok=True)
-    linux.umount(_OLD, linux.MNT_DETACH)
+        os.makedirs(rootfs.OLD, exist_ok=True)
+    linux.umount(rootfs.OLD, linux.MNT_DETACH)
     with contextlib.suppress(OSError):
-        os.rmdir(_OLD)
+        os.rmdir(rootfs.OLD)
     if spec["read_only_root"]:
         _read_only("/")
     os.makedirs(spec["cwd"], exist_ok=True)
     os.chdir(spec["cwd"])
 
 
-def drop_rights(spec: dict[str, Any]) -> None:
+def drop_rights(spec: dict[str, Any], users: Users) -> None:
     """Takes on the container's user, groups and capabilities; the last step before exec.
+
+    Where only one user exists, a container that adds capabilities stays user 0, because they count
+    in the pod's namespaces; any other is given its number in a user namespace of its own.
 
     Raises:
         OSError: the kernel refused.
     """
     keep, ambient = spec["capabilities"], spec["ambient"]
-    linux.become(spec["uid"], spec["gid"], spec["groups"], keep=keep, ambient=ambient)
+    if not users.alone:
+        linux.become(spec["uid"], spec["gid"], spec["groups"], keep=keep, ambient=ambient)
+    elif spec["uid"] == 0 or ambient:
+        linux.restrict(keep)
+    else:
+        become_number(spec["uid"], spec["gid"])
+        linux.restrict(0)
     if spec["no_new_privs"]:
         linux.no_new_privs()
 
 
-def _overlay(spec: dict[str, Any], scratch: str) -> None:
-    linux.mount("tmpfs", scratch, "tmpfs", linux.MS_NODEV, "mode=0755")
-    os.chdir(scratch)
-    for name in ("upper", "work", "root"):
-        os.mkdir(name)
-    for path in spec["traverse"]:
-        mode = stat.S_IMODE(os.stat(path).st_mode) | 0o111
-        os.chmod(_mirror(path), mode)  # in the upper layer only: the host's folder stays closed
-    for path in spec["hide"]:
-        os.setxattr(_mirror(path), "trusted.overlay.opaque", b"y")
-    for path, text in spec["files"].items():
-        _mirror(os.path.dirname(path))
-        with open("upper" + path, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod("upper" + path, 0o644)
-    for path, target in spec["links"].items():
-        _mirror(os.path.dirname(path))
-        with contextlib.suppress(FileExistsError):
-            os.symlink(target, "upper" + path)
-    linux.mount("overlay", "root", "overlay", 0, "lowerdir=/,upperdir=upper,workdir=work")
-    os.mkdir("root" + _OLD)
-    linux.pivot_root("root", "root" + _OLD)
-    os.chdir("/")
-
-
-def _mirror(path: str) -> str:
-    """Makes `path`'s folders in the upper layer with the modes and owners of the host's."""
-    made = "upper"
-    for part in path.strip("/").split("/") if path != "/" else []:
-        made += "/" + part
-        if not os.path.isdir(made):
-            os.mkdir(made)
-            with contextlib.suppress(OSError):
-                host = os.stat(made.removeprefix("upper"))
-                os.chown(made, host.st_uid, host.st_gid)
-                os.chmod(made, stat.S_IMODE(host.st_mode))
-    return made
-
-
-def _system(spec: dict[str, Any], through: list[tuple[str, int]]) -> None:
-    linux.mount("proc", "/proc", "proc", _NO_CODE)
+def _system(spec: dict[str, Any], through: list[tuple[str, int]], users: Users) -> None:
+    for folder in ("/proc", "/sys", "/dev"):
+        os.makedirs(folder, exist_ok=True)
+    try:
+        linux.mount("proc", "/proc", "proc", _NO_CODE)
+    except PermissionError:  # parts of the host's are covered, as in a Docker container
+        linux.mount(rootfs.OLD + "/proc", "/proc", None, linux.MS_BIND | linux.MS_REC)
     with contextlib.suppress(OSError):
         linux.mount("sysfs", "/sys", "sysfs", _NO_CODE | linux.MS_RDONLY)
     linux.mount("tmpfs", "/dev", "tmpfs", linux.MS_NOSUID, "mode=0755,size=65536k")
     mask = os.umask(0)
     for name, major, minor in _DEVICES:
-        os.mknod(f"/dev/{name}", stat.S_IFCHR | 0o666, os.makedev(major, minor))
+        if users.confined:
+            os.close(os.open(f"/dev/{name}", os.O_CREAT | os.O_CLOEXEC))
+            linux.mount(f"{rootfs.OLD}/dev/{name}", f"/dev/{name}", None, linux.MS_BIND)
+        else:
+            os.mknod(f"/dev/{name}", stat.S_IFCHR | 0o666, os.makedev(major, minor))
     os.umask(mask)
     os.mkdir("/dev/pts")
     os.mkdir("/dev/shm")
@@ -177,4 +163,7 @@ def _bind(source: int, target: str, *, read_only: bool, recursive: bool = False)
 def _read_only(target: str) -> None:
     if target != "/" and not os.path.ismount(target):
         linux.mount(target, target, None, linux.MS_BIND)
-    linux.mount(None, target, None, linux.MS_BIND | linux.MS_REMOUNT | linux.MS_RDONLY)
+    try:
+        linux.mount(None, target, None, linux.MS_BIND | linux.MS_REMOUNT | linux.MS_RDONLY)
+    except PermissionError:  # has options of the host that a user namespace must keep
+        linux.read_only_tree(target)

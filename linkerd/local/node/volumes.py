@@ -11,6 +11,7 @@ Source: Kubernetes pkg/volume/util/atomic_writer.go (layout), pkg/volume/project
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import time
@@ -166,7 +167,7 @@ def write(folder: Path, files: Mapping[str, File], group: int | None) -> None:
         target.write_bytes(file.data)
         target.chmod(file.mode | (0o040 if group is not None else 0))
         if group is not None:
-            os.chown(target, -1, group)
+            to_group(target, group)
     for made in (fresh, *fresh.rglob("*")):
         if made.is_dir():
             made.chmod(0o755)
@@ -185,6 +186,19 @@ def write(folder: Path, files: Mapping[str, File], group: int | None) -> None:
             entry.unlink()
     if old is not None:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def to_group(path: Path, group: int) -> None:
+    """Gives a file or folder to a pod's fsGroup; nothing happens where no such group exists.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    try:
+        os.chown(path, -1, group)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # how a user namespace says that it has no such group
+            raise
 
 
 def host_path(volume: Mapping[str, Any]) -> str:

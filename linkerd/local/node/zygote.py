@@ -43,6 +43,7 @@ from typing import Any
 
 from linkerd.local.node import linux, sandbox
 from linkerd.local.node.logfile import LineSplitter, LogFile
+from linkerd.local.node.users import Users, here
 
 #: Largest packet in either direction; a container's environment has to fit.
 PACKET_BYTES_MAX = 1 << 20
@@ -122,6 +123,7 @@ class Zygote:
     def __init__(self, path: str, scratch: str, memory: str) -> None:
         self._scratch = scratch
         self._memory = memory
+        self._users = here()
         self._own_pid_ns = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self._processes: dict[str, _Process] = {}
         self._by_pid: dict[int, _Process] = {}
@@ -299,8 +301,8 @@ class Zygote:
         os.setsid()
         if netns >= 0:
             linux.setns(netns, linux.CLONE_NEWNET)
-        sandbox.enter(spec, self._scratch)
-        _exec(spec, stdio)
+        sandbox.enter(spec, self._scratch, self._users)
+        _exec(spec, stdio, self._users)
 
     def _exec(self, spec: Message, fds: list[int]) -> None:
         target = self._processes.get(spec["container"])
@@ -310,7 +312,9 @@ class Zygote:
             return
         process = _Process(spec["id"], target.pod, {"exec": True})
         pidfd = os.pidfd_open(target.pid)
-        child, failure = self._fork(lambda report: _join(spec, pidfd, report, tuple(fds)))
+        child, failure = self._fork(
+            lambda report: _join(spec, pidfd, report, tuple(fds), self._users)
+        )
         os.close(pidfd)
         self._register(process, child, failure)
 
@@ -543,7 +547,7 @@ def _pipe() -> tuple[int, int]:
     return os.pipe2(os.O_CLOEXEC)
 
 
-def _join(spec: Message, pidfd: int, report: int, stdio: tuple[int, ...]) -> None:
+def _join(spec: Message, pidfd: int, report: int, stdio: tuple[int, ...], users: Users) -> None:
     """Runs a command in a container: joins it, forks into its PID namespace, passes on the end."""
     linux.setns(pidfd, _ALL_NAMESPACES)
     inner = os.fork()
@@ -554,10 +558,10 @@ def _join(spec: Message, pidfd: int, report: int, stdio: tuple[int, ...]) -> Non
         os._exit(code if code >= 0 else 128 - code)
     os.setsid()
     os.chdir(spec["cwd"])
-    _exec(spec, stdio)
+    _exec(spec, stdio, users)
 
 
-def _exec(spec: Message, stdio: tuple[int, ...]) -> None:
+def _exec(spec: Message, stdio: tuple[int, ...], users: Users) -> None:
     """Installs stdio, drops rights and executes; only returns by raising."""
     if spec.get("tty"):
         stdio = _terminal(stdio[0])
@@ -567,7 +571,7 @@ def _exec(spec: Message, stdio: tuple[int, ...]) -> None:
             os.fchown(number, spec["uid"], -1)
     if spec.get("tty"):
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    sandbox.drop_rights(spec)
+    sandbox.drop_rights(spec, users)
     if "container" in spec:
         linux.die_with_parent()
     for number in (signal.SIGPIPE, signal.SIGXFSZ):

@@ -46,6 +46,11 @@ impl ReplaceError {
     }
 }
 
+/// The users of this process's user namespace; empty when the kernel has none of that.
+pub(crate) fn uid_map() -> String {
+    std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default()
+}
+
 /// Moves this thread into the network namespace at `path`.
 pub(crate) fn enter(path: &str) -> Result<(), Error> {
     let describe =

@@ -14,6 +14,7 @@ mod netlink;
 pub mod plan;
 pub mod settings;
 mod text;
+pub mod users;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -54,6 +55,10 @@ pub fn main(args: impl Iterator<Item = String>) -> ExitCode {
     let log = Log {
         format: settings.log_format,
         level: settings.log_level,
+    };
+    let settings = Settings {
+        one_user: users::one_user(&kernel::uid_map()),
+        ..settings
     };
     match init(&settings, &log) {
         Ok(()) => ExitCode::SUCCESS,

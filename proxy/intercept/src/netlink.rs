@@ -36,6 +36,7 @@ const APPEND: u16 = 0x800;
 const NESTED: u16 = 0x8000;
 const PRIORITY_DESTINATION_NAT: i32 = -100;
 
+const META_PRIORITY: u32 = 2;
 const META_OIFNAME: u32 = 7;
 const META_SKUID: u32 = 10;
 const META_SKGID: u32 = 11;
@@ -154,6 +155,12 @@ fn match_expressions(item: &Match, family: Family) -> Vec<Vec<u8>> {
         Match::Source(subnet) => source(subnet, family),
         Match::Uid(uid) => vec![meta(META_SKUID), compare(CMP_EQ, &uid.to_ne_bytes())],
         Match::Gid(gid) => vec![meta(META_SKGID), compare(CMP_EQ, &gid.to_ne_bytes())],
+        Match::Priority(priority) => {
+            vec![
+                meta(META_PRIORITY),
+                compare(CMP_EQ, &priority.to_ne_bytes()),
+            ]
+        }
         Match::OutLoopback => {
             let mut name = [0; INTERFACE_NAME_BYTES];
             name[..2].copy_from_slice(b"lo");

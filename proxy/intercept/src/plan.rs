@@ -8,6 +8,7 @@
 use std::net::IpAddr;
 
 use crate::settings::{Ports, Settings, Subnet};
+use crate::users;
 
 /// Name of the table, in both families.
 pub const TABLE: &str = "linkerd";
@@ -61,6 +62,8 @@ pub enum Match {
     Uid(u32),
     /// The packet's socket belongs to this group.
     Gid(u32),
+    /// The packet's socket has this SO_PRIORITY.
+    Priority(u32),
     /// The packet leaves through `lo`.
     OutLoopback,
 }
@@ -195,8 +198,12 @@ fn inbound(settings: &Settings, family: Family) -> Vec<Rule> {
 fn outbound(settings: &Settings) -> Vec<Rule> {
     let mut rules = Vec::new();
     if let Some(uid) = settings.proxy_uid {
+        let proxy = match settings.one_user {
+            true => Match::Priority(users::PROXY_PRIORITY),
+            false => Match::Uid(uid),
+        };
         rules.push(rule(
-            vec![Match::Uid(uid)],
+            vec![proxy],
             Verdict::Return,
             "ignore-proxy-user-id".to_owned(),
         ));
@@ -336,6 +343,21 @@ mod tests {
         ] {
             assert_eq!(expected, chain(line, OUTPUT_CHAIN), "{line}");
         }
+    }
+
+    #[test]
+    fn outbound_chain_knows_the_proxy_by_its_priority_where_one_user_exists() {
+        let line = "--incoming-proxy-port 4143 --outgoing-proxy-port 4140 --proxy-uid 2102";
+        let Ok(Parsed::Run(settings)) = parse(line.split(' ').map(str::to_owned)) else {
+            panic!("{line}");
+        };
+        let alone = Settings {
+            one_user: true,
+            ..settings
+        };
+        let text = render(&plan(&alone)[0]);
+        assert!(text.contains("meta priority 0:6 counter return"), "{text}");
+        assert!(!text.contains("skuid"), "{text}");
     }
 
     #[test]

@@ -86,6 +86,8 @@ pub struct Settings {
     pub proxy_uid: Option<u32>,
     /// Whose outbound connections pass untouched; group 0 never counts.
     pub proxy_gid: Option<u32>,
+    /// Whether only one user exists, so that owners tell nothing; no flag, the caller knows.
+    pub one_user: bool,
     /// The only inbound ports to redirect; empty means all.
     pub ports_to_redirect: Vec<u16>,
     /// Inbound ports that reach the application directly.
@@ -264,6 +266,7 @@ pub fn parse(args: impl Iterator<Item = String>) -> Result<Parsed, Error> {
         outgoing_proxy_port: 0,
         proxy_uid: None,
         proxy_gid: None,
+        one_user: false,
         ports_to_redirect: Vec::new(),
         inbound_ports_to_ignore: Vec::new(),
         outbound_ports_to_ignore: Vec::new(),
@@ -467,6 +470,7 @@ mod tests {
             outgoing_proxy_port: 4140,
             proxy_uid: Some(2102),
             proxy_gid: None,
+            one_user: false,
             ports_to_redirect: vec![],
             inbound_ports_to_ignore: vec![range(4190, 4190), range(4191, 4191), range(4567, 4568)],
             outbound_ports_to_ignore: vec![range(443, 443)],

@@ -55,6 +55,7 @@ fn render_match(item: &Match, family: Family) -> String {
         Match::DestinationPort(p) => format!("th dport {}-{}", p.first, p.last),
         Match::Source(net) => format!("{} saddr {}/{}", family.name(), net.address, net.prefix),
         Match::Uid(uid) => format!("meta skuid {uid}"),
+        Match::Priority(priority) => format!("meta priority 0:{priority}"),
         Match::Gid(gid) => format!("meta skgid {gid}"),
         Match::OutLoopback => "oifname \"lo\"".to_owned(),
     }

@@ -149,13 +149,3 @@ def test_a_port_in_use_keeps_the_cluster_from_starting(tmp_path: Path) -> None:
     assert (1, "") == (done.returncode, done.stdout)
     assert done.stderr.startswith(f"Error: port {port} of 127.0.0.1 is in use")
     assert [] == [path for path in tmp_path.rglob("*") if path.is_file()]
-
-
-def test_without_root_nothing_is_started(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("os.geteuid", lambda: 1000)
-    monkeypatch.setenv("LINKERD_LOCAL_HOME", str(tmp_path / "local"))
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    assert _refused(capsys, "local", "start").startswith("linkerd local needs root")
-    assert [] == list(tmp_path.iterdir())

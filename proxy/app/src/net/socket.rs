@@ -1,10 +1,12 @@
 //! Listening, connecting and finding out where a redirected connection was going.
 
+use linkerd_proxy_intercept::users;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::LazyLock;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// Options of a connection.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,6 +66,21 @@ pub fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
+async fn open(addr: SocketAddr) -> io::Result<TcpStream> {
+    // Where only one user exists, the redirect rules know the proxy by its sockets' priority.
+    static MARKED: LazyLock<bool> = LazyLock::new(|| {
+        std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| users::one_user(&map))
+    });
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if *MARKED && addr.is_ipv4() {
+        SockRef::from(&socket).set_tos_v4(users::PROXY_TOS)?;
+    }
+    socket.connect(addr).await
+}
+
 /// Connects within `timeout`.
 ///
 /// # Errors
@@ -73,7 +90,7 @@ pub async fn connect(
     timeout: Duration,
     options: Options,
 ) -> io::Result<TcpStream> {
-    let stream = tokio::time::timeout(timeout, TcpStream::connect(addr))
+    let stream = tokio::time::timeout(timeout, open(addr))
         .await
         .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "connect timed out"))??;
     configure(&stream, options)?;
