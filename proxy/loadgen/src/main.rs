@@ -4,8 +4,11 @@
 //! Open loop (`--rate`): every worker has a fixed schedule, and latency counts from the intended send
 //! time, so a stall of the target shows in all requests that it held up.
 //! Workers are connections × streams; HTTP/1 has one stream a connection.
+//!
+//! `loadgen control` holds gRPC streams instead; see the module.
 
 mod args;
+mod control;
 mod histogram;
 mod http1;
 mod http2;
@@ -23,12 +26,17 @@ use tally::Tally;
 use tokio::task::LocalSet;
 
 fn main() -> ExitCode {
-    let outcome = args::parse(std::env::args().skip(1)).and_then(|args| run(&args));
+    let print = |line: &str| {
+        let _ = writeln!(std::io::stdout(), "{line}");
+    };
+    let mut words = std::env::args().skip(1).peekable();
+    let outcome = if words.next_if(|word| word == "control").is_some() {
+        control::parse(words).and_then(|options| control::run(&options, &print))
+    } else {
+        args::parse(words).and_then(|args| run(&args).map(|line| print(&line)))
+    };
     match outcome {
-        Ok(line) => {
-            let _ = writeln!(std::io::stdout(), "{line}");
-            ExitCode::SUCCESS
-        }
+        Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             let _ = writeln!(std::io::stderr(), "loadgen: {message}");
             ExitCode::FAILURE
