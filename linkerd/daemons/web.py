@@ -8,15 +8,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import grpc.aio
 import uvicorn
 
 import linkerd.viz
-from linkerd import log, metrics, runtime, settings
+from linkerd import VERSION, log, metrics, runtime, settings
+from linkerd.check import catalog, engine, existence, proxies, versions
+from linkerd.check.cluster import Mesh
 from linkerd.errors import LinkerdError
 from linkerd.kube.client import KubeClient
 from linkerd.kube.config import load
@@ -27,7 +31,10 @@ from linkerd.viz.prometheus import Prometheus
 from linkerd.viz.web import app
 from linkerd.viz.web.boards import Boards
 from linkerd.viz.web.feed import Feeds
+from linkerd.viz.web.objects import Answer, Objects
 from linkerd.viz.web.pages import Pages
+from linkerd.viz.web.passing import Passing
+from linkerd.viz.web.taps import Taps
 
 _log = log.logger(__name__)
 
@@ -53,7 +60,7 @@ class Settings:
     controller_namespace: str = setting("linkerd", "namespace of the control plane")
     enforced_host: str = setting("", "regular expression for the Host header; empty allows all")
     static_dir: str = setting(str(_STATIC), "folder of the built page")
-    grafana_addr: str = setting("", "accepted for compatibility: our own viewer answers /grafana")
+    grafana_addr: str = setting("", "address of Grafana inside the cluster, shown at /grafana")
     grafana_external_addr: str = setting("", "address of Grafana that browsers reach")
     grafana_prefix: str = setting("", "what the uids of Grafana's dashboards begin with")
     jaeger_addr: str = setting("", "accepted for compatibility, does nothing")
@@ -100,14 +107,23 @@ async def _serve(chosen: Settings, stop: asyncio.Event) -> None:
         prometheus = None
         if chosen.prometheus_url:
             prometheus = await stack.enter_async_context(Prometheus(chosen.prometheus_url))
-        pages = Pages(channel, prometheus, chosen.controller_namespace)
+        kube = await _kube(chosen.kubeconfig, stack)
+        own_ns = kube.config.namespace if kube is not None else ""
+        pages = Pages(channel, prometheus, chosen.controller_namespace, own_ns)
         feeds = Feeds(pages.poll)
+        passing = None
+        if chosen.grafana_addr and not chosen.grafana_external_addr:
+            passing = await stack.enter_async_context(Passing(chosen.grafana_addr))
+        checks = partial(_checks, kube, chosen.controller_namespace) if kube else None
         parts = app.Parts(
             channel,
             feeds,
             pages,
-            await _kube(chosen.kubeconfig, stack),
-            Boards(prometheus, chosen.grafana_external_addr, chosen.grafana_prefix),
+            Objects(kube, checks, chosen.cluster_domain),
+            Taps(kube),
+            Boards(prometheus),
+            passing,
+            _facts(chosen),
         )
         host, port = chosen.addr
         server = _Server(
@@ -133,6 +149,43 @@ async def _serve(chosen: Settings, stop: asyncio.Event) -> None:
             server.should_exit = True
             await feeds.close()
             stopped.cancel()
+
+
+def _facts(chosen: Settings) -> dict[str, str]:
+    """What the page is told, under Linkerd's names."""
+    return {
+        "controller-namespace": chosen.controller_namespace,
+        "grafana": chosen.grafana_addr,
+        "grafana-external-url": chosen.grafana_external_addr,
+        "grafana-prefix": chosen.grafana_prefix,
+    }
+
+
+async def _checks(kube: KubeClient, namespace: str) -> list[Answer]:
+    """Runs the checks that need no secret: the dashboard may read none."""
+    mesh = Mesh(kube, namespace, version=VERSION)
+    categories = [
+        *catalog.connection(mesh),
+        existence.control_plane(mesh),
+        existence.config(mesh),
+        versions.control_plane(mesh),
+        proxies.control_plane(mesh),
+        proxies.data_plane(mesh),
+    ]
+    clock = engine.Clock(time.monotonic, asyncio.sleep)
+    answers = []
+    async for result in engine.run(categories, wait_s=0, clock=clock, on_wait=lambda _: None):
+        failed = result.outcome is not engine.Outcome.SUCCESS
+        answers.append(
+            Answer(
+                result.category,
+                result.question,
+                (result.text or "failed") if failed else "",
+                result.hint,
+                result.outcome is engine.Outcome.WARNING,
+            )
+        )
+    return answers
 
 
 async def _kube(path: str, stack: contextlib.AsyncExitStack) -> KubeClient | None:

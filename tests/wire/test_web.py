@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from linkerd.errors import MetricsError, Unavailable
-from linkerd.viz.web import app, feed, views
+from linkerd.viz.web import app, feed, guard, views
 from linkerd.viz.web.feed import Feeds
 from linkerd.viz.web.pages import Pages
 from linkerd.viz.web.views import View
@@ -76,7 +76,7 @@ async def test_paths_answer_with_strict_headers(
     async with a_client(a_page(tmp_path), Source()) as client:
         answer = await client.get(path)
     assert (status, True) == (answer.status_code, text in answer.text), answer.text
-    assert app.CSP == answer.headers["content-security-policy"]
+    assert guard.CSP == answer.headers["content-security-policy"]
     assert "nosniff" == answer.headers["x-content-type-options"]
 
 
@@ -110,7 +110,7 @@ async def test_browsers_of_a_view_share_its_polls() -> None:
         for stream in streams:
             stack.push_async_callback(stream.aclose)
         seen = [await anext(stream) for stream in streams]
-    assert [("rows", {**CONTENT, "poll": 1})] * 10 == seen
+    assert [feed.event("rows", {**CONTENT, "poll": 1})] * 10 == seen
     assert 1 == source.polls
 
 
@@ -119,7 +119,7 @@ async def test_polling_ends_with_the_last_browser() -> None:
     feeds = Feeds(source.poll, interval_s=3600)
     for expected in (1, 2):
         stream = feeds.subscribe(views.view())
-        assert ("rows", {**CONTENT, "poll": expected}) == await anext(stream)
+        assert feed.event("rows", {**CONTENT, "poll": expected}) == await anext(stream)
         await stream.aclose()
 
 
@@ -134,8 +134,8 @@ async def test_trouble_is_told_and_ends() -> None:
 
     stream = Feeds(poll, interval_s=0.01).subscribe(views.view())
     async with asyncio.timeout(10):
-        assert ("trouble", {"error": "no prometheus instance"}) == await anext(stream)
-        assert ("rows", CONTENT) == await anext(stream)
+        assert feed.event("trouble", {"error": "no prometheus instance"}) == await anext(stream)
+        assert feed.event("rows", CONTENT) == await anext(stream)
     await stream.aclose()
 
 

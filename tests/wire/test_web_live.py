@@ -27,7 +27,9 @@ from linkerd.viz.prometheus import Prometheus
 from linkerd.viz.web import app
 from linkerd.viz.web.boards import Boards
 from linkerd.viz.web.feed import Feeds
+from linkerd.viz.web.objects import Objects
 from linkerd.viz.web.pages import Pages
+from linkerd.viz.web.taps import Taps
 from tests.wire.test_metrics_api import a_prometheus, an_api, exporter, until_seen
 
 STATIC = Path(linkerd.viz.__file__).parent / "static"
@@ -76,7 +78,13 @@ async def a_dashboard(folder: Path) -> AsyncIterator[str]:
 
 def _parts(channel: object, prometheus: Prometheus):  # type: ignore[no-untyped-def]
     pages = Pages(channel, prometheus)  # type: ignore[arg-type]
-    return Feeds(pages.poll, interval_s=0.2), pages, None, Boards(prometheus)
+    return (
+        Feeds(pages.poll, interval_s=0.2),
+        pages,
+        Objects(None),
+        Taps(None),
+        Boards(prometheus),
+    )
 
 
 @contextlib.asynccontextmanager

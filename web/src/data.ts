@@ -13,7 +13,18 @@ export interface Row {
   p50: number | null;
   p95: number | null;
   p99: number | null;
+  /** Open connections. */
   tcp: number | null;
+  /** Bytes per second. */
+  read: number | null;
+  write: number | null;
+  trend: Trend | null;
+}
+
+/** Requests per second over the last five minutes, oldest first. */
+export interface Trend {
+  rps: number[];
+  failed?: number[];
 }
 
 export interface Content {
@@ -36,6 +47,8 @@ export interface Edge {
   p99: number | null;
   tcp: number;
   tls: boolean;
+  /** The mesh's own: scrapes, statistics. */
+  mesh: boolean;
 }
 
 export interface Pod extends Partial<Omit<Row, "meshed">> {
@@ -96,26 +109,15 @@ export function nodeKey(node: Node): string {
   return `${node.kind}/${node.namespace}/${node.name}`;
 }
 
-export type Column = "name" | "meshed" | "success" | "rps" | "p50" | "p95" | "p99" | "tcp";
+export function edgeKeyOf(edge: Edge): string {
+  return `${nodeKey(edge.src)} ${nodeKey(edge.dst)}`;
+}
+
+export type Column = "name" | "meshed" | "success" | "rps" | "p50" | "p95" | "p99" | "tcp" | "read" | "write";
 
 export interface Order {
   column: Column;
   descending: boolean;
-}
-
-/** Points of a row's request rate that the page remembers. */
-export const HISTORY = 60;
-
-export type Histories = Map<string, number[]>;
-
-/** Returns the histories with one more point; rows that are gone are forgotten. */
-export function remember(histories: Histories, rows: Row[]): Histories {
-  const next: Histories = new Map();
-  for (const row of rows) {
-    const key = keyOf(row);
-    next.set(key, [...(histories.get(key) ?? []), row.rps ?? 0].slice(-HISTORY));
-  }
-  return next;
 }
 
 export function keyOf(row: Row): string {
@@ -154,11 +156,12 @@ export interface Summary {
   rps: number;
   success: number | null;
   p99: number | null;
+  trend: Trend | null;
 }
 
 /** Sums of all rows; the success rate is weighted by requests. */
 export function summary(rows: Row[]): Summary {
-  const total: Summary = { meshed: 0, pods: 0, rps: 0, success: null, p99: null };
+  const total: Summary = { meshed: 0, pods: 0, rps: 0, success: null, p99: null, trend: null };
   let good = 0;
   for (const row of rows) {
     total.meshed += row.meshed;
@@ -168,23 +171,26 @@ export function summary(rows: Row[]): Summary {
       good += row.rps * row.success;
     }
     if (row.p99 !== null) total.p99 = Math.max(total.p99 ?? 0, row.p99);
+    if (row.trend) total.trend = added(total.trend, row.trend);
   }
   if (total.rps > 0) total.success = good / total.rps;
   return total;
 }
 
-/** Returns the path of a line through the values, in a box of the given size. */
-export function spark(values: number[], width: number, height: number): string {
-  if (values.length < 2) return "";
-  const top = Math.max(...values, 0.001);
-  // A short history is not squeezed into a corner.
-  const step = width / (Math.max(values.length, 15) - 1);
-  const start = width - step * (values.length - 1);
+function added(sum: Trend | null, one: Trend): Trend {
+  const plus = (a: number[] | undefined, b: number[] | undefined) =>
+    a && b ? a.map((value, at) => value + (b[at] ?? 0)) : (a ?? b);
+  const failed = plus(sum?.failed, one.failed);
+  return { rps: plus(sum?.rps, one.rps) ?? [], ...(failed ? { failed } : {}) };
+}
+
+/** Returns the path of a line through the values, in a box whose top stands for `top`. */
+export function line(values: number[], top: number, width: number, height: number): string {
+  const step = width / Math.max(values.length - 1, 1);
   return values
     .map((value, at) => {
-      const x = (start + at * step).toFixed(1);
-      const y = (height - 1 - (value / top) * (height - 2)).toFixed(1);
-      return `${at === 0 ? "M" : "L"}${x} ${y}`;
+      const y = height - 1 - (value / Math.max(top, 0.001)) * (height - 2);
+      return `${at === 0 ? "M" : "L"}${(at * step).toFixed(1)} ${y.toFixed(1)}`;
     })
     .join("");
 }

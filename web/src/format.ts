@@ -23,6 +23,15 @@ export function count(value: number | null): string {
   return value === null ? NONE : value.toLocaleString("en");
 }
 
+/** Bytes per second. */
+export function bytes(value: number | null): string {
+  if (value === null) return NONE;
+  const units = ["B/s", "KiB/s", "MiB/s", "GiB/s"];
+  let [scaled, at] = [value, 0];
+  while (scaled >= 1024 && at < units.length - 1) [scaled, at] = [scaled / 1024, at + 1];
+  return `${scaled.toFixed(scaled < 10 && at ? 1 : 0)} ${units[at]}`;
+}
+
 export type Health = "good" | "warn" | "bad" | "none";
 
 /** Linkerd's thresholds of success rates. */

@@ -1,77 +1,134 @@
 // Edges → a picture of boxes and curves, by dagre. Loaded only where a graph is shown.
 
 import { Graph, layout } from "@dagrejs/dagre";
-import { nodeKey, type Edge, type Node } from "./data";
+import { edgeKeyOf, nodeKey, type Edge, type Node } from "./data";
 
-export const WIDTH = 172;
-export const HEIGHT = 64;
+export const WIDTH = 176;
+export const HEIGHT = 66;
+/** Room of an edge's label. */
+const LABEL = { width: 64, height: 34 };
+const PAD = 14;
+const HEAD = 20;
 
 export interface Box {
   key: string;
   node: Node;
   x: number;
   y: number;
-  /** What comes in, or goes out where nothing comes in. */
-  rps: number;
-  success: number | null;
 }
 
 export interface Curve {
   key: string;
-  edge: Edge;
   path: string;
   x: number;
   y: number;
 }
 
-export interface Picture {
-  boxes: Box[];
-  curves: Curve[];
+/** The frame around the boxes of one namespace. */
+export interface Frame {
+  namespace: string;
+  x: number;
+  y: number;
   width: number;
   height: number;
 }
 
-/** Returns the picture; positions are those of centres. */
-export function drawn(edges: Edge[]): Picture {
-  const graph = new Graph();
-  graph.setGraph({ rankdir: "LR", nodesep: 26, ranksep: 96, marginx: 12, marginy: 12 });
-  graph.setDefaultEdgeLabel(() => ({}));
+export interface Picture {
+  boxes: Box[];
+  curves: Curve[];
+  frames: Frame[];
+  width: number;
+  height: number;
+}
+
+/**
+ * Returns the picture; positions are those of centres, frames' of their upper left corner.
+ *
+ * @param grouped Whether each namespace gets a frame.
+ */
+export function drawn(edges: Edge[], grouped: boolean): Picture {
   const nodes = new Map<string, Node>();
   for (const edge of edges) {
     nodes.set(nodeKey(edge.src), edge.src);
     nodes.set(nodeKey(edge.dst), edge.dst);
   }
-  for (const key of nodes.keys()) graph.setNode(key, { width: WIDTH, height: HEIGHT });
+  const graph = new Graph({ compound: grouped });
+  graph.setGraph({ rankdir: "LR", nodesep: 22, edgesep: 16, ranksep: 64, marginx: 16, marginy: 16 });
+  graph.setDefaultEdgeLabel(() => ({}));
+  for (const [key, node] of nodes) {
+    graph.setNode(key, { width: WIDTH, height: HEIGHT });
+    if (!grouped || !node.namespace) continue;
+    const group = `ns ${node.namespace}`;
+    if (!graph.hasNode(group)) graph.setNode(group, {});
+    graph.setParent(key, group);
+  }
   for (const edge of edges) {
-    graph.setEdge(nodeKey(edge.src), nodeKey(edge.dst), { width: 60, height: 30, labelpos: "c" });
+    graph.setEdge(nodeKey(edge.src), nodeKey(edge.dst), { ...LABEL, labelpos: "c" });
   }
   layout(graph);
   const boxes = [...nodes].map(([key, node]) => {
     const { x, y } = graph.node(key) as { x: number; y: number };
-    const into = edges.filter((edge) => nodeKey(edge.dst) === key);
-    const counted = into.length ? into : edges.filter((edge) => nodeKey(edge.src) === key);
-    const rps = counted.reduce((sum, edge) => sum + edge.rps, 0);
-    const good = counted.reduce((sum, edge) => sum + edge.rps * (edge.success ?? 0), 0);
-    return { key, node, x, y, rps, success: rps > 0 ? good / rps : null };
+    return { key, node, x, y };
   });
   const curves = edges.map((edge) => {
     const [from, to] = [nodeKey(edge.src), nodeKey(edge.dst)];
-    const found = graph.edge(from, to) as { points: { x: number; y: number }[]; x: number; y: number };
-    return { key: `${from} ${to}`, edge, path: smooth(found.points), x: found.x, y: found.y };
+    const found = graph.edge(from, to) as { points: Point[]; x: number; y: number };
+    const middle = { x: found.x, y: found.y };
+    return { key: edgeKeyOf(edge), path: smooth(through(found.points, middle)), ...middle };
   });
+  const frames = framed(boxes);
   const size = graph.graph() as { width: number; height: number };
-  return { boxes, curves, width: size.width, height: size.height };
+  const shown = grouped ? frames : [];
+  const edge = (values: number[]) => Math.max(0, ...values);
+  return {
+    boxes,
+    curves,
+    frames: shown,
+    width: edge([size.width, ...shown.map((one) => one.x + one.width + PAD)]),
+    height: edge([size.height, ...shown.map((one) => one.y + one.height + PAD)]),
+  };
+}
+
+interface Point {
+  x: number;
+  y: number;
+}
+
+function framed(boxes: Box[]): Frame[] {
+  const found = new Map<string, Box[]>();
+  for (const box of boxes) {
+    if (box.node.namespace) found.set(box.node.namespace, [...(found.get(box.node.namespace) ?? []), box]);
+  }
+  return [...found].map(([namespace, own]) => {
+    const left = Math.min(...own.map((box) => box.x)) - WIDTH / 2 - PAD;
+    const top = Math.min(...own.map((box) => box.y)) - HEIGHT / 2 - PAD - HEAD;
+    const right = Math.max(...own.map((box) => box.x)) + WIDTH / 2 + PAD;
+    const bottom = Math.max(...own.map((box) => box.y)) + HEIGHT / 2 + PAD;
+    return { namespace, x: left, y: top, width: right - left, height: bottom - top };
+  });
+}
+
+/** The points with the label's place among them, so that the line passes below its label. */
+function through(points: Point[], middle: Point): Point[] {
+  const at = points.findIndex((point) => point.x >= middle.x);
+  const near = points[at];
+  if (near && Math.abs(near.x - middle.x) < 4) return points.map((one, place) => (place === at ? middle : one));
+  return at < 0 ? points : [...points.slice(0, at), middle, ...points.slice(at)];
 }
 
 /** A path through the points, rounded at each. */
-function smooth(points: { x: number; y: number }[]): string {
+function smooth(points: Point[]): string {
   const [first, ...rest] = points;
   if (!first) return "";
-  let path = `M${first.x} ${first.y}`;
+  let path = `M${round(first.x)} ${round(first.y)}`;
   rest.forEach((point, at) => {
     const next = rest[at + 1];
-    if (!next) path += `L${point.x} ${point.y}`;
-    else path += `Q${point.x} ${point.y} ${(point.x + next.x) / 2} ${(point.y + next.y) / 2}`;
+    if (!next) path += `L${round(point.x)} ${round(point.y)}`;
+    else path += `Q${round(point.x)} ${round(point.y)} ${round((point.x + next.x) / 2)} ${round((point.y + next.y) / 2)}`;
   });
   return path;
+}
+
+function round(value: number): number {
+  return Math.round(value * 10) / 10;
 }

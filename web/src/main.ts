@@ -2,5 +2,5 @@ import { mount } from "svelte";
 import App from "./App.svelte";
 import "./style.css";
 
-const target = document.getElementById("app");
+const target = document.getElementById("main");
 if (target) mount(App, { target });

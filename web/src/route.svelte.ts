@@ -27,6 +27,17 @@ export const PAGES = [
   "grafana",
 ] as const;
 
+export const PAGE_TITLES: Partial<Record<Page, string>> = {
+  graph: "Topology",
+  tap: "Tap",
+  top: "Top",
+  routes: "Routes",
+  controlplane: "Control plane",
+  gateways: "Gateways",
+  extensions: "Extensions",
+  grafana: "Grafana",
+};
+
 export type Page = "table" | "namespace" | "detail" | (typeof PAGES)[number];
 
 export interface Place {
@@ -38,6 +49,12 @@ export interface Place {
   window: string;
   /** Everything else in the query. */
   query: Record<string, string>;
+}
+
+/** The time range of a page's plots. */
+export function rangeOf(place: Place): string {
+  const asked = place.query.range ?? "";
+  return RANGES.includes(asked) ? asked : "15m";
 }
 
 const base = new URL(document.baseURI).pathname;
@@ -52,6 +69,21 @@ const HOME: Place = {
 
 export function pluralOf(kind: string): string {
   return Object.keys(KINDS).find((plural) => KINDS[plural] === kind) ?? `${kind}s`;
+}
+
+const TITLES: Record<string, string> = {
+  namespace: "Namespaces",
+  cronjob: "Cron jobs",
+  daemonset: "Daemon sets",
+  replicaset: "Replica sets",
+  replicationcontroller: "Replication controllers",
+  statefulset: "Stateful sets",
+};
+
+/** How headings call the resources of a kind. */
+export function titleOf(kind: string): string {
+  const plural = pluralOf(kind);
+  return TITLES[kind] ?? plural.charAt(0).toUpperCase() + plural.slice(1);
 }
 
 /** Returns the place that a path below the page's base names; old addresses of Linkerd too. */

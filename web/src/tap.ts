@@ -51,6 +51,11 @@ export interface Stream {
 
 export const STREAMS_MAX = 100;
 
+/** The name of a pod's workload: the pod's without what a replica set and the pod add. */
+export function workloadOf(pod: string): string {
+  return /^(.+)-[a-z0-9]{6,10}-[a-z0-9]{5}$/.exec(pod)?.[1] ?? pod;
+}
+
 const GRPC =
   "OK Canceled Unknown InvalidArgument DeadlineExceeded NotFound AlreadyExists PermissionDenied ResourceExhausted FailedPrecondition Aborted OutOfRange Unimplemented Internal Unavailable DataLoss Unauthenticated".split(
     " ",

@@ -29,21 +29,15 @@ class Boards:
 
     Args:
         prometheus: None answers with an error.
-        external: Address of a Grafana that shows the dashboards instead; may be empty.
-        prefix: What the uids in that Grafana begin with.
     """
 
-    def __init__(self, prometheus: Prometheus | None, external: str = "", prefix: str = "") -> None:
+    def __init__(self, prometheus: Prometheus | None) -> None:
         self._prometheus = prometheus
-        self._external = external
-        self._prefix = prefix
 
     async def outlines(self, request: Request) -> Response:
         """Lists the dashboards."""
         found = [grafana.outline(dashboard) for dashboard in DASHBOARDS.values()]
-        return JSONResponse(
-            {"external": self._external, "prefix": self._prefix, "dashboards": found}
-        )
+        return JSONResponse({"dashboards": found})
 
     async def values(self, request: Request) -> Response:
         """Lists the values of a variable."""

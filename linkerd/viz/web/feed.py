@@ -13,6 +13,8 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
+import msgspec
+
 from linkerd import runtime
 from linkerd.errors import LinkerdError, Unavailable
 from linkerd.viz.web.views import View
@@ -27,14 +29,16 @@ FEEDS_MAX = 64
 Poll = Callable[[View], Awaitable[dict[str, Any]]]
 """Asks for a view's content; raises LinkerdError."""
 
-Update = tuple[str, dict[str, Any]]
-"""`rows` and the content, or `trouble` and the error."""
+
+def event(name: str, content: object) -> bytes:
+    """Returns a server-sent event: `rows` and the content, or `trouble` and the error."""
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), msgspec.json.encode(content))
 
 
 class _Feed:
     def __init__(self) -> None:
         self.version = 0
-        self.latest: Update | None = None
+        self.latest: bytes | None = None
         self.subscribers = 0
         self.changed = asyncio.Condition()
         self.tasks: set[asyncio.Task[Any]] = set()
@@ -54,8 +58,10 @@ class Feeds:
         self._feeds: dict[View, _Feed] = {}
         self._subscribers = 0
 
-    async def subscribe(self, view: View) -> AsyncGenerator[Update | None, None]:
-        """Yields the current content at once, then whatever is newer, until closed.
+    async def subscribe(self, view: View) -> AsyncGenerator[bytes | None, None]:
+        """Yields the current content as an event at once, then whatever is newer, until closed.
+
+        The event is encoded once for all browsers.
 
         None after 15 s of silence, so that the connection can be kept alive.
 
@@ -106,11 +112,10 @@ class Feeds:
 
     async def _run(self, view: View, feed: _Feed) -> None:
         while True:
-            update: Update
             try:
-                update = ("rows", await self._poll(view))
+                update = event("rows", await self._poll(view))
             except LinkerdError as error:
-                update = ("trouble", {"error": error.message})
+                update = event("trouble", {"error": error.message})
             async with feed.changed:
                 feed.latest = update
                 feed.version += 1

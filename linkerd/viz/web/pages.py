@@ -10,11 +10,14 @@ import grpc.aio
 
 from linkerd.errors import LinkerdError, MetricsError, NotFound
 from linkerd.viz import client, history, traffic
-from linkerd.viz.kinds import ALL, KINDS, Target
+from linkerd.viz.kinds import ALL, KINDS, STAT_ALL, Target
 from linkerd.viz.prometheus import Prometheus
 from linkerd.viz.queries import Object
-from linkerd.viz.web import views
+from linkerd.viz.web import trends, views
 from linkerd.viz.web.views import View
+
+_TRENDS_MAX = 64
+_Trends = dict[str, dict[trends.Key, trends.Trend]]
 
 _NO_PROMETHEUS = MetricsError("the dashboard knows no prometheus", hint="set -prometheus-url")
 
@@ -26,6 +29,7 @@ class Pages:
         channel: To metrics-api.
         prometheus: None leaves out graphs, neighbours and plots.
         control_plane_ns: Namespace of the control plane.
+        own_ns: Namespace of the dashboard itself.
     """
 
     def __init__(
@@ -33,10 +37,13 @@ class Pages:
         channel: grpc.aio.Channel,
         prometheus: Prometheus | None,
         control_plane_ns: str = "linkerd",
+        own_ns: str = "linkerd-viz",
     ) -> None:
         self._channel = channel
         self._prometheus = prometheus
         self._control_plane_ns = control_plane_ns
+        self._mesh_ns = frozenset((control_plane_ns, own_ns))
+        self._trends: dict[tuple[tuple[str, ...], str], tuple[float, _Trends]] = {}
 
     async def poll(self, view: View) -> dict[str, Any]:
         """Returns the content of a view now.
@@ -52,9 +59,12 @@ class Pages:
             return await self._graph(view)
         if view.page == "mesh":
             return await self._mesh()
-        response = await client.stat_response(self._channel, view.request())
+        response, drawn = await asyncio.gather(
+            client.stat_response(self._channel, view.request()),
+            self._trend((view.kind,), view.namespace),
+        )
         rows = [row for table in response.ok.stat_tables for row in table.pod_group.rows]
-        return views.content(view, rows)
+        return views.content(view, rows, drawn.get(view.kind, {}))
 
     async def history(self, selected: Object, range_: str) -> dict[str, Any]:
         """Returns the series of one resource's plots.
@@ -79,7 +89,31 @@ class Pages:
         if self._prometheus is None:
             return []
         answers = await self._prometheus.query_all(traffic.query(selected, window))
-        return traffic.edges(answers, window, pods=selected.kind == "pod")
+        found = traffic.edges(answers, window, pods=selected.kind == "pod")
+        # Scrapes and statistics are as true as votes, and rarely what people look for.
+        return [{**edge, "mesh": edge["src"]["namespace"] in self._mesh_ns} for edge in found]
+
+    async def _trend(self, kinds: tuple[str, ...], namespace: str) -> _Trends:
+        """Returns the trends of the kinds' rows, at most `trends.STEP_S` old."""
+        if self._prometheus is None:
+            return {}
+        key = (kinds, namespace)
+        now = time.time() // trends.STEP_S * trends.STEP_S
+        asked_at, found = self._trends.get(key, (0.0, {}))
+        if asked_at == now:
+            return found
+        start = now - trends.SPAN_S
+        prometheus = self._prometheus
+        asked = trends.ask(kinds, namespace)
+        answers = await asyncio.gather(
+            *(prometheus.query_range(one, start, now, trends.STEP_S) for one in asked.values())
+        )
+        found = trends.rows(kinds, dict(zip(asked, answers, strict=True)), start)
+        self._trends.pop(key, None)
+        while len(self._trends) >= _TRENDS_MAX:
+            del self._trends[next(iter(self._trends))]
+        self._trends[key] = (now, found)
+        return found
 
     async def _graph(self, view: View) -> dict[str, Any]:
         if self._prometheus is None:
@@ -89,20 +123,23 @@ class Pages:
 
     async def _namespace(self, view: View) -> dict[str, Any]:
         """Everything of a namespace in one stream: browsers open few at a time."""
-        measured, edges = await asyncio.gather(
+        measured, edges, drawn = await asyncio.gather(
             client.stat_summary(self._channel, Target(ALL, ""), view.namespace, window=view.window),
             self._edges(view.selected(), view.window),
+            self._trend(STAT_ALL, view.namespace),
         )
         tables: dict[str, list[dict[str, Any]]] = {}
         for row in measured:
-            tables.setdefault(row.resource.type, []).append(views.row_of(row))
+            kind = row.resource.type
+            tables.setdefault(kind, []).append(views.row_of(row, drawn.get(kind, {})))
         return {"namespace": view.namespace, "tables": tables, "edges": edges}
 
     async def _detail(self, view: View) -> dict[str, Any]:
-        response, edges, pods = await asyncio.gather(
+        response, edges, pods, drawn = await asyncio.gather(
             client.stat_response(self._channel, view.request()),
             self._edges(view.selected(), view.window),
             self._pods(view),
+            self._trend((view.kind,), view.namespace),
         )
         rows = [row for table in response.ok.stat_tables for row in table.pod_group.rows]
         if not rows:
@@ -112,7 +149,7 @@ class Pages:
             "namespace": view.namespace,
             "name": view.name,
             "window": view.window,
-            "row": views.row_of(rows[0]),
+            "row": views.row_of(rows[0], drawn.get(view.kind, {})),
             "pods": pods,
             **_sides(view, edges),
         }

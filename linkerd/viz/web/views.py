@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from linkerd.errors import UsageError
 from linkerd.gen import viz_pb2 as pb
+from linkerd.settings import duration_s
 from linkerd.viz import render
 from linkerd.viz.client import stat_request
 from linkerd.viz.kinds import KINDS, Target
 from linkerd.viz.queries import Object
 from linkerd.viz.stat import Row
+from linkerd.viz.web.trends import Key, Trend
 
 WINDOWS = ("30s", "1m", "5m", "10m", "1h")
 """Time windows that a page may ask for: few, so that browsers share their queries."""
@@ -21,6 +23,8 @@ PAGES = ("table", "namespace", "detail", "graph", "mesh")
 """Live views: rows of a kind, all of a namespace, a resource with neighbours, who calls whom, the mesh."""
 
 _NAME_MAX = 253
+
+Trends = Mapping[Key, Trend]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +73,26 @@ def view(
     return View(kind, "" if alone else namespace, window, page, name)
 
 
-def content(asked: View, rows: Iterable[Row]) -> dict[str, Any]:
+def content(asked: View, rows: Iterable[Row], drawn: Trends) -> dict[str, Any]:
     """Returns what a page shows of a view."""
     return {
         "kind": asked.kind,
         "namespace": asked.namespace,
         "window": asked.window,
-        "rows": [row_of(row) for row in rows],
+        "rows": [row_of(row, drawn) for row in rows],
     }
 
 
-def row_of(row: Row) -> dict[str, Any]:
-    """Returns one row of a table."""
+def row_of(row: Row, drawn: Trends | None = None) -> dict[str, Any]:
+    """Returns one row of a table, with its trend if there is one."""
     measured = render.stats(row)
+    name = row.resource.name
+    own = "" if row.resource.type == "namespace" else row.resource.namespace
+    window_s = duration_s(row.time_window) if row.time_window else 0.0
+    tcp = row.tcp_stats if row.HasField("tcp_stats") and window_s else None
     return {
         "namespace": row.resource.namespace,
-        "name": row.resource.name,
+        "name": name,
         "status": row.status,
         "meshed": row.meshed_pod_count,
         "pods": row.running_pod_count,
@@ -95,7 +103,10 @@ def row_of(row: Row) -> dict[str, Any]:
         "p50": measured.p50_ms,
         "p95": measured.p95_ms,
         "p99": measured.p99_ms,
-        "tcp": row.tcp_stats.open_connections if row.HasField("tcp_stats") else None,
+        "tcp": tcp.open_connections if tcp else None,
+        "read": round(tcp.read_bytes_total / window_s, 1) if tcp else None,
+        "write": round(tcp.write_bytes_total / window_s, 1) if tcp else None,
+        "trend": (drawn or {}).get((own, name)),
     }
 
 
