@@ -9,6 +9,7 @@ import base64
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -36,6 +37,15 @@ _WEBHOOKS = (
     ("sp-validator", VALIDATING_WEBHOOKS),
     ("policy-validator", VALIDATING_WEBHOOKS),
 )
+_NEW_ANCHORS = (
+    "`linkerd upgrade --identity-trust-anchors-file=FILE | kubectl apply -f -` replaces them; "
+    "restart the meshed pods after it"
+)
+_NEW_ISSUER = (
+    "`linkerd upgrade --identity-issuer-certificate-file=FILE --identity-issuer-key-file=FILE "
+    "| kubectl apply -f -` replaces it"
+)
+_NEW_WEBHOOK = "`linkerd upgrade | kubectl apply -f -` makes new ones"
 _TRUST_ROOT_ANNOTATION = "linkerd.io/trust-root-sha256"
 _TRUST_ANCHORS_VARIABLE = "LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS"
 
@@ -43,11 +53,8 @@ _TRUST_ANCHORS_VARIABLE = "LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS"
 def identity(mesh: Mesh) -> Category:
     """Category linkerd-identity."""
 
-    def check(
-        question: str, anchor: str, probe: _MeshProbe, *, fatal: bool = False, warning: bool = False
-    ) -> Check:
-        bound = partial(probe, mesh)
-        return Check(question, f"l5d-identity-{anchor}", bound, fatal=fatal, warning=warning)
+    def check(question: str, anchor: str, probe: _MeshProbe, **kind: Any) -> Check:
+        return Check(question, f"l5d-identity-{anchor}", partial(probe, mesh), **kind)
 
     return Category(
         "linkerd-identity",
@@ -64,35 +71,41 @@ def identity(mesh: Mesh) -> Category:
                 "trustAnchors-are-time-valid",
                 _anchors_valid,
                 fatal=True,
+                remedy=_NEW_ANCHORS,
             ),
             check(
                 "trust anchors are valid for at least 60 days",
                 "trustAnchors-not-expiring-soon",
                 _anchors_lasting,
                 warning=True,
+                remedy=_NEW_ANCHORS,
             ),
             check(
                 "issuer cert is using supported crypto algorithm",
                 "issuer-cert-uses-supported-crypto",
                 _issuer_supported,
                 fatal=True,
+                remedy=_NEW_ISSUER,
             ),
             check(
                 "issuer cert is within its validity period",
                 "issuer-cert-is-time-valid",
                 _issuer_valid,
                 fatal=True,
+                remedy=_NEW_ISSUER,
             ),
             check(
                 "issuer cert is valid for at least 60 days",
                 "issuer-cert-not-expiring-soon",
                 _issuer_lasting,
                 warning=True,
+                remedy=_NEW_ISSUER,
             ),
             check(
                 "issuer cert is issued by the trust anchor",
                 "issuer-cert-issued-by-trust-anchor",
                 _issuer_trusted,
+                remedy=_NEW_ISSUER,
             ),
         ),
     )
@@ -108,12 +121,14 @@ def webhooks(mesh: Mesh) -> Category:
                 f"l5d-{name}-webhook-cert-valid",
                 partial(_webhook_valid, mesh, name, resource),
                 fatal=True,
+                remedy=_NEW_WEBHOOK,
             ),
             Check(
                 f"{name} cert is valid for at least 60 days",
                 f"l5d-{name}-webhook-cert-not-expiring-soon",
                 partial(_webhook_lasting, mesh, name),
                 warning=True,
+                remedy=_NEW_WEBHOOK,
             ),
         ]
     return Category("linkerd-webhooks-and-apisvc-tls", checks)
@@ -144,14 +159,15 @@ async def serving_certificate(
             cert, key = (base64.b64decode((body.get("data") or {}).get(one) or "") for one in kind)
             try:
                 served = trust.parse_bundle(cert)[0]
-                _require_key(served, key)
+                require_key(served, key)
             except PkiError as error:
                 raise CheckFailed(f"secret {name}: {error.message}") from None
             return served
     raise CheckFailed(f'secrets "{secret}" not found')
 
 
-def _require_key(cert: x509.Certificate, key_pem: bytes) -> None:
+def require_key(cert: x509.Certificate, key_pem: bytes) -> None:
+    """Raises PkiError unless the PEM text holds the private key of `cert`."""
     try:
         key = serialization.load_pem_private_key(key_pem, None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:

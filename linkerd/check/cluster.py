@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -137,6 +138,26 @@ def is_ready(pod: Object) -> bool:
     return phase(pod) == "Running" and all(statuses.get(n, {}).get("ready") for n in names)
 
 
+def trouble(pod: Object) -> str:
+    """Returns what a pod's containers say of why they do not run, "" when they say nothing."""
+    status = pod.get("status") or {}
+    statuses = (status.get(f"{kind}Statuses") or () for kind in ("initContainer", "container"))
+    lines = []
+    for entry in itertools.chain.from_iterable(statuses):
+        state = entry.get("state") or {}
+        last = (entry.get("lastState") or {}).get("terminated") or {}
+        told = state.get("waiting") or state.get("terminated") or last
+        reason = told.get("reason") or ""
+        if entry.get("ready") or reason in _NO_TROUBLE:
+            continue
+        message = told.get("message") or f"exit code {last.get('exitCode', told.get('exitCode'))}"
+        lines.append(f"{pod['metadata']['name']}: {entry['name']}: {reason}: {message}")
+    return "\n".join(lines)
+
+
+_NO_TROUBLE = ("", "PodInitializing", "ContainerCreating", "Completed")
+
+
 def full_name(body: Object) -> str:
     """Returns `namespace/name`."""
     metadata = body["metadata"]
@@ -171,7 +192,9 @@ def require_ready(pods: Iterable[Object]) -> None:
         statuses = container_statuses(pod)
         for container in containers(pod):
             if not statuses.get(container["name"], {}).get("ready"):
-                raise CheckFailed(f"pod/{name} container {container['name']} is not ready")
+                why = trouble(pod)
+                detail = f"\n{why}" if why else ""
+                raise CheckFailed(f"pod/{name} container {container['name']} is not ready{detail}")
 
 
 def require_proxies(pods: Iterable[Object]) -> None:

@@ -41,7 +41,7 @@ class Check:
     """One question.
 
     `anchor` is the hint page's; `retry` asks again until the run's deadline; `surface` shows the
-    latest error while it does.
+    latest error while it does; `remedy` is the sentence that a failure ends with: what to do.
     """
 
     question: str
@@ -51,6 +51,7 @@ class Check:
     warning: bool = False
     retry: bool = False
     surface: bool = False
+    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ async def _ask(check: Check, deadline: float, clock: Clock, on_wait: OnWait) -> 
             except (LinkerdError, TimeoutError) as error:
                 text = _text(error)
             if not check.retry or clock.now() >= deadline:
+                text = f"{text}\n{check.remedy}" if check.remedy else text
                 return (Outcome.WARNING if check.warning else Outcome.ERROR), text
             on_wait(text if check.surface else "waiting for check to complete")
             await clock.sleep(min(RETRY_S, max(0.05, deadline - clock.now())))

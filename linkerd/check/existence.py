@@ -38,6 +38,9 @@ CRDS = (
     "serviceprofiles.linkerd.io",
 )
 
+_INSTALL = "`linkerd install | kubectl apply -f -` installs it"
+_CRDS_REMEDY = "`linkerd install --crds | kubectl apply -f -` installs them"
+
 Network = IPv4Network | IPv6Network
 
 
@@ -56,6 +59,7 @@ def control_plane(mesh: Mesh) -> Category:
                 "l5d-existence-linkerd-config",
                 partial(_config, mesh),
                 fatal=True,
+                remedy=f"is Linkerd installed? {_INSTALL}",
             ),
             Check(
                 "heartbeat ServiceAccount exist",
@@ -199,6 +203,7 @@ def _crds(mesh: Mesh, *, retry: bool) -> Check:
         partial(mesh.require, CUSTOM_RESOURCE_DEFINITIONS, CRDS),
         fatal=True,
         retry=retry,
+        remedy=_CRDS_REMEDY,
     )
 
 
@@ -224,7 +229,8 @@ async def _replica_sets(mesh: Mesh) -> None:
         if ready < wanted:
             waiting.append(f"{body['metadata']['name']}: {ready}/{wanted} ready")
     if waiting:
-        raise failed("not all replica sets are ready", waiting)
+        why = [text for pod in await mesh.control_plane_pods() if (text := cluster.trouble(pod))]
+        raise failed("not all replica sets are ready", [*waiting, *why])
 
 
 async def _schedulable(mesh: Mesh) -> None:

@@ -20,7 +20,7 @@ _VERSION = "v1"
 def crds(mesh: Mesh) -> Category:
     """Category gateway-api-crd; not shown for a cluster that has none of them."""
     question = "Gateway API CRDs are installed"
-    check = Check(question, "gateway-api-crd", partial(_installed, mesh), fatal=True)
+    check = Check(question, "gateway-api-crd", partial(_installed, mesh), warning=True)
     return Category("gateway-api-crd", (check,))
 
 

@@ -24,6 +24,7 @@ from linkerd.kube.resources import (
 
 MINIMUM = (1, 31, 0)
 _SKEW_ALLOWED_S = 310.0
+_NO_CLUSTER = "is the cluster running? `linkerd local start` starts one on this machine"
 
 #: (question, verb, API group, plural).
 _ACCESS = (
@@ -53,7 +54,9 @@ def api(mesh: Mesh) -> Category:
         "kubernetes-api",
         (
             Check("can initialize the client", "k8s-api", initialized, fatal=True),
-            Check("can query the Kubernetes API", "k8s-api", queried, fatal=True),
+            Check(
+                "can query the Kubernetes API", "k8s-api", queried, fatal=True, remedy=_NO_CLUSTER
+            ),
         ),
     )
 
@@ -86,6 +89,7 @@ def before_install(mesh: Mesh, manifests: Manifests) -> Category:
                 "control plane namespace does not already exist",
                 "pre-ns",
                 partial(_absent, mesh),
+                remedy="`linkerd upgrade` changes an installation, `linkerd uninstall` removes it",
             ),
             Check(
                 "can create non-namespaced resources",

@@ -122,7 +122,7 @@ async def _ready(mesh: Mesh) -> None:
     pods = await mesh.data_plane_pods()
     if not pods:
         where = f' in the "{mesh.data_namespace}" namespace' if mesh.data_namespace else ""
-        raise CheckFailed(f'no "linkerd-proxy" containers found{where}')
+        raise CheckFailed(f'no "linkerd-proxy" containers found{where}\n`linkerd inject` adds them')
     cluster.require_proxies(pods)
 
 

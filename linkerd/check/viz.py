@@ -193,10 +193,10 @@ class _Viz:
 
 
 def _extension(view: _Viz, metrics: MetricsProbes) -> Category:
-    def fatal(question: str, anchor: str, probe: Any, **kind: bool) -> Check:
+    def fatal(question: str, anchor: str, probe: Any, **kind: Any) -> Check:
         return Check(question, f"l5d-{anchor}", probe, fatal=True, **kind)
 
-    def warn(question: str, anchor: str, probe: Any, **kind: bool) -> Check:
+    def warn(question: str, anchor: str, probe: Any, **kind: Any) -> Check:
         return Check(question, f"l5d-{anchor}", probe, warning=True, **kind)
 
     return Category(

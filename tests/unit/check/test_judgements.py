@@ -9,7 +9,7 @@ import pytest
 
 from linkerd.check import certificates, cluster, proxies, versions
 from linkerd.check.engine import Skip
-from linkerd.errors import CheckFailed
+from linkerd.errors import CheckFailed, PkiError
 from linkerd.pki import issue
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -194,3 +194,26 @@ def test_a_certificate_should_last_sixty_days(days: int, lasting: bool) -> None:
     except CheckFailed:
         found = False
     assert lasting == found
+
+
+def test_a_pod_in_trouble_says_why() -> None:
+    pod = a_pod(ready=False, sidecar=False)
+    assert "" == cluster.trouble(pod)
+    waiting = {"reason": "ImagePullBackOff", "message": "no such image"}
+    pod["status"]["containerStatuses"][1]["state"] = {"waiting": waiting}
+    why = "web: linkerd-proxy: ImagePullBackOff: no such image"
+    assert why == cluster.trouble(pod)
+    with pytest.raises(CheckFailed, match=f"pod/web container linkerd-proxy is not ready\n{why}"):
+        cluster.require_ready([pod])
+
+
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [("", "cannot read the private key"), ("other", "private key does not match public key")],
+)
+def test_a_webhooks_key_is_its_certificates(key: str, why: str) -> None:
+    served = issue.self_signed("x", dns_names=["x"], now=NOW)
+    other = issue.self_signed("other", dns_names=["other"], now=NOW)
+    certificates.require_key(served.cert, served.key_pem.encode())
+    with pytest.raises(PkiError, match=why):
+        certificates.require_key(served.cert, other.key_pem.encode() if key else b"")
