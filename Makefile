@@ -3,7 +3,7 @@ PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SHELL := /bin/bash
 
-.PHONY: help demo build test test-unit test-rust test-integration test-walkthroughs lint golden gen bench scorecard images test-kubernetes clean
+.PHONY: help demo build test test-unit test-rust test-integration test-walkthroughs lint golden gen bench scorecard images test-kubernetes test-helm conformance clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,13 @@ test-kubernetes: build ## Run the mesh on a real Kubernetes, and compare ours wi
 bench-control: build ## Measure what the control plane costs
 	cargo build --locked --release --quiet --package linkerd-proxy-loadgen
 	$(PY) -m bench.control_plane
+
+test-helm: build ## Compare our rendering of the charts with Helm's (Go)
+	$(PY) -m pytest tests/helm -o addopts="-q --strict-markers -p no:cacheprovider" --timeout 900
+
+conformance: build ## Run the Gateway API's mesh conformance tests, and write the report (root, Go)
+	cargo build --locked --release --quiet --package linkerd-proxy
+	$(PY) -m tests.kubernetes.conformance
 
 images: build ## Build the container images as OCI archives in dist/images, without Docker
 	cargo build --locked --release --quiet --package linkerd-proxy

@@ -57,14 +57,14 @@ def merge_values(
 ) -> dict[str, Any]:
     """Returns `base` with `over` laid on top, maps merged key by key, everything else replaced.
 
-    A null in `over` removes the key, as in Helm; `keep_null` leaves it for a later merge.
+    A null in `over` removes a key of `base`, as in Helm; `keep_null` leaves it for a later merge.
     Source: helm/helm pkg/chart/common/util (coalescing of values).
     """
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
-        if value is None and not keep_null:
-            merged.pop(key, None)
+        if value is None and key in merged and not keep_null:
+            del merged[key]
         elif isinstance(value, Mapping) and isinstance(below, Mapping):
             merged[key] = merge_values(below, value, keep_null=keep_null)
         else:

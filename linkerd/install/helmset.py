@@ -61,7 +61,7 @@ def _path(text: str, whole: str) -> list[str | int]:
 def _value(text: str, strings: bool) -> Any:
     if text.startswith("{") and text.endswith("}"):
         inner = text[1:-1]
-        return [_scalar(one, strings) for one in _split(inner, ",")] if inner else []
+        return [_scalar(one, strings) for one in _split(inner, ",")]
     return _scalar(text, strings)
 
 

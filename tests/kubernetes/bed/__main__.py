@@ -54,7 +54,8 @@ def _run(command: str, paths: Paths, words: list[str]) -> int:
         cluster.load(paths, [Path(one).resolve() for one in words])
     elif command == "build":
         cluster.provide()
-        print(build.binaries())
+        for kit in (build.KUBERNETES, build.HELM):
+            print(build.binaries(kit))
     else:
         done = cluster.inside(paths, *words)
         sys.stdout.write(done.stdout)

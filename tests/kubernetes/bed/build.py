@@ -1,4 +1,4 @@
-"""Builds the bed's Go programs once per version and keeps them outside the clone.
+"""Builds Go programs that tests need once per version and keeps them outside the clone.
 
 The folder's name is the hash of everything that decides the result, so a changed version builds anew
 and an old clone finds what it built.
@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -23,13 +24,37 @@ _COMPONENTS = (
     "kube-proxy",
     "kubectl",
 )
-# Module folder, package, binary.
-PROGRAMS = (
-    *(("kubernetes", f"k8s.io/kubernetes/cmd/{name}", name) for name in _COMPONENTS),
-    ("dns", "dns", "coredns"),
-)
-_SOURCES = ("kubernetes/go.mod", "kubernetes/go.sum", "dns/go.mod", "dns/go.sum", "dns/main.go")
 _SALT = "1"
+
+
+@dataclass(frozen=True)
+class Kit:
+    """Programs that are built, kept and renewed together.
+
+    Attributes:
+        modules: Folders here with a go.mod; what is in them decides the result.
+        programs: (module folder, package, binary); a package called `.` is a test program.
+        files: (module folder, module, its files, folder in the kit): what programs read.
+    """
+
+    modules: tuple[str, ...]
+    programs: tuple[tuple[str, str, str], ...]
+    files: tuple[tuple[str, str, str, str], ...] = ()
+
+
+KUBERNETES = Kit(
+    ("kubernetes", "dns"),
+    (
+        *(("kubernetes", f"k8s.io/kubernetes/cmd/{name}", name) for name in _COMPONENTS),
+        ("dns", "dns", "coredns"),
+    ),
+)
+HELM = Kit(("helm",), (("helm", "helm.sh/helm/v3/cmd/helm", "helm"),))
+CONFORMANCE = Kit(
+    ("conformance",),
+    (("conformance", ".", "conformance"),),
+    (("conformance", "sigs.k8s.io/gateway-api", "config/crd/standard/*.yaml", "crds"),),
+)
 
 
 def cache() -> Path:
@@ -47,35 +72,40 @@ def version() -> str:
     return found[1]
 
 
-def fingerprint() -> str:
-    """Returns a hash of the versions, sources and flags of the build."""
+def fingerprint(kit: Kit = KUBERNETES) -> str:
+    """Returns a hash of the versions, sources and flags of a build."""
     digest = hashlib.sha256(_SALT.encode())
-    for name in _SOURCES:
-        digest.update((HERE / name).read_bytes())
+    for module in kit.modules:
+        for path in sorted((HERE / module).iterdir()):
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def binaries() -> Path:
-    """Returns the folder with the bed's Go programs; builds them when it is not there.
+def binaries(kit: Kit = KUBERNETES) -> Path:
+    """Returns the folder with a kit's programs; builds them when it is not there.
 
-    About 6 minutes on two idle cores, 2 GB of memory. Only a complete build is kept.
+    Kubernetes takes about 6 minutes on two idle cores and 2 GB of memory, the others 2. Only a
+    complete build is kept.
 
     Raises:
         subprocess.CalledProcessError: `go build` failed.
         FileNotFoundError: there is no Go.
     """
-    target = cache() / fingerprint()
+    target = cache() / fingerprint(kit)
     if target.exists():
         return target
     if shutil.which("go") is None:
-        raise FileNotFoundError("go is missing: the bed is built from Kubernetes' Go modules")
+        raise FileNotFoundError("go is missing: the bed is built from Go modules")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="building-") as folder:
-        for module, package, name in PROGRAMS:
+        made = Path(folder) / "bin"
+        for module, package, name in kit.programs:
             print(f"building {name}", flush=True)
-            _build(HERE / module, package, Path(folder) / "bin" / name)
+            _build(HERE / module, package, made / name)
+        for module, source, pattern, name in kit.files:
+            _copy(HERE / module, source, pattern, made / name)
         try:
-            (Path(folder) / "bin").rename(target)
+            made.rename(target)
         except OSError:
             # Another run was faster, with the same result.
             if not target.exists():
@@ -90,11 +120,25 @@ def _build(module: Path, package: str, output: Path) -> None:
         for where in ("k8s.io/component-base", "k8s.io/client-go/pkg")
         for key, value in settings.items()
     )
-    command = ["go", "build", "-trimpath", "-ldflags", f"-s -w {flags}", "-o", str(output), package]
+    what = ("test", "-c") if package == "." else ("build",)
+    options = ("-trimpath", "-ldflags", f"-s -w {flags}", "-o", str(output))
+    _go(module, *what, *options, package)
+
+
+def _copy(module: Path, source: str, pattern: str, target: Path) -> None:
+    root = Path(_go(module, "list", "-m", "-f", "{{.Dir}}", source).strip())
+    target.mkdir(parents=True)
+    for path in sorted(root.glob(pattern)):
+        (target / path.name).write_bytes(path.read_bytes())
+
+
+def _go(module: Path, *words: str) -> str:
     # Low priority: hours of other people's tests may run on the same cores.
-    subprocess.run(
-        ["nice", "-n", "15", *command],
+    return subprocess.run(
+        ["nice", "-n", "15", "go", *words],
         cwd=module,
         env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"},
         check=True,
-    )
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
