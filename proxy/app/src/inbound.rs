@@ -9,6 +9,7 @@ pub mod tcp;
 use crate::drain::Drain;
 use crate::http::detect::{detect, Detected};
 use crate::http::Version;
+use crate::net::first::{First, Speakers};
 use crate::net::io::{Io, Peeked, Socket};
 use crate::net::socket::{canonical, configure, original_dst, Options};
 use crate::net::tls::MeshTls;
@@ -30,7 +31,7 @@ use linkerd_proxy_core::transport_header::{Decoded, Header, Session, MESSAGE_BYT
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, info, warn};
 
@@ -59,6 +60,8 @@ pub struct Inbound {
     pub access_log: Option<AccessLog>,
     /// What rate limits count time from.
     pub started: std::time::Instant,
+    /// Who speaks first.
+    pub speakers: Speakers,
     /// Requests being served.
     pub in_flight: Arc<std::sync::atomic::AtomicUsize>,
 }
@@ -208,7 +211,7 @@ impl Inbound {
                 tls: ClientTls::None("port_skipped"),
                 policy,
             };
-            return self.bytes(tcp.into(), accepted, drain).await;
+            return self.bytes(tcp.into(), accepted, drain, None).await;
         }
         let timeout = match protocol {
             Protocol::Detect(timeout) => timeout,
@@ -218,17 +221,35 @@ impl Inbound {
             | Protocol::Opaque
             | Protocol::Tls => settings.inbound.detect_timeout,
         };
-        let (mut io, tls) = self.accept_tls(tcp.into(), timeout).await?;
-        let meshed = matches!(tls, ClientTls::Mesh(_));
-        let opaque = matches!(tls, ClientTls::Opaque(_)) || protocol == Protocol::Tls;
-        let accepted = Accepted {
+        let mut io = Io::from(tcp);
+        let mut accepted = Accepted {
             client,
             target,
-            tls,
+            tls: ClientTls::None("no_tls_from_remote"),
             policy,
         };
+        let unknown = matches!(protocol, Protocol::Detect(_));
+        let mut dialled = None;
+        if unknown
+            && !self
+                .heard(&mut io, &accepted, timeout, &mut dialled)
+                .await?
+        {
+            return self.bytes(io, accepted, drain, dialled).await;
+        }
+        (io, accepted.tls) = self.accept_tls(io, timeout).await?;
+        let meshed = matches!(accepted.tls, ClientTls::Mesh(_));
+        let opaque = matches!(accepted.tls, ClientTls::Opaque(_)) || protocol == Protocol::Tls;
         if opaque {
-            return self.bytes(io, accepted, drain).await;
+            return self.bytes(io, accepted, drain, dialled).await;
+        }
+        if unknown
+            && meshed
+            && !self
+                .heard(&mut io, &accepted, timeout, &mut dialled)
+                .await?
+        {
+            return self.bytes(io, accepted, drain, dialled).await;
         }
         let detected = match protocol {
             Protocol::Http2 | Protocol::Grpc => Detected::Http(Version::Http2),
@@ -238,14 +259,60 @@ impl Inbound {
                 seen @ (Detected::Http(_) | Detected::NotHttp | Detected::Closed) => seen,
             },
             Protocol::Detect(_) | Protocol::Opaque | Protocol::Tls => {
-                detect(&mut io, timeout).await?
+                let began = Instant::now();
+                let detected = detect(&mut io, timeout).await;
+                let server = self.server_parent(&accepted);
+                let families = &self.metrics.inbound_detect;
+                families.detected(&server, began.elapsed(), detected.as_ref().ok());
+                detected?
             }
         };
         match detected {
-            Detected::Http(version) => self.http(io, version, accepted, drain).await,
-            Detected::NotHttp | Detected::TimedOut => self.bytes(io, accepted, drain).await,
+            Detected::Http(version) => {
+                drop(dialled);
+                self.http(io, version, accepted, drain).await
+            }
+            Detected::NotHttp | Detected::TimedOut => {
+                self.bytes(io, accepted, drain, dialled).await
+            }
             Detected::Closed => Ok(()),
         }
+    }
+
+    /// Waits until the client has said something; false when the server was first, or nobody.
+    ///
+    /// The server is dialled only for a client that may send it bytes, and left in `dialled`.
+    async fn heard(
+        &self,
+        io: &mut Io,
+        accepted: &Accepted,
+        timeout: Duration,
+        dialled: &mut Option<Io>,
+    ) -> io::Result<bool> {
+        let target = accepted.target;
+        let dial = async {
+            let policy = accepted.policy.borrow().clone();
+            policy.authorize(accepted.client.ip(), &accepted.tls.peer())?;
+            self.dial(target).await.ok()
+        };
+        match self.speakers.first(io, target, timeout, dial).await? {
+            First::Client(made) => {
+                *dialled = made.or(dialled.take());
+                Ok(true)
+            }
+            First::Server(made) => {
+                *dialled = Some(made);
+                Ok(false)
+            }
+            // Detection sees the end again.
+            First::Closed => Ok(true),
+            First::Nobody => Ok(false),
+        }
+    }
+
+    fn server_parent(&self, accepted: &Accepted) -> Labels {
+        short_meta("srv", &accepted.policy.borrow().meta)
+            .with_display("srv_port", accepted.target.port())
     }
 
     /// Terminates TLS that is meant for us and leaves the rest alone.
@@ -366,7 +433,7 @@ impl Inbound {
             policy: self.policies.get(header.port),
         };
         match header.session {
-            None => self.bytes(io, accepted, drain).await,
+            None => self.bytes(io, accepted, drain, None).await,
             Some(Session::Http1) => self.http(io, Version::Http1, accepted, drain).await,
             Some(Session::Http2) => self.http(io, Version::Http2, accepted, drain).await,
         }

@@ -1,6 +1,7 @@
 //! Sockets, TLS, names and copying of bytes.
 
 pub mod connect;
+pub mod first;
 pub mod io;
 pub mod relay;
 pub mod resolve;

@@ -10,15 +10,19 @@ pub mod gate;
 pub mod http;
 pub mod ingress;
 pub mod logical;
+pub mod mirror;
 pub mod profile;
 pub mod tcp;
 
 use self::ingress::Lookup;
+use self::logical::Logical;
+use self::tcp::Dialled;
 use crate::control::client::Client;
 use crate::control::watch::Manner;
 use crate::drain::Drain;
 use crate::http::detect::{detect, Detected};
 use crate::http::Version;
+use crate::net::first::{First, Speakers};
 use crate::net::io::Io;
 use crate::net::socket::{canonical, configure, original_dst, Options};
 use crate::net::tls::MeshTls;
@@ -55,8 +59,12 @@ pub struct Outbound {
     pub warned: Mutex<Vec<&'static str>>,
     /// Who watches.
     pub taps: Arc<Taps>,
+    /// Who speaks first.
+    pub speakers: Speakers,
     /// Requests being served.
     pub in_flight: Arc<std::sync::atomic::AtomicUsize>,
+    /// Copies of requests being sent.
+    pub copies: Arc<tokio::sync::Semaphore>,
 }
 
 /// Where requests come from.
@@ -159,17 +167,22 @@ impl Outbound {
             .logical()
             .await
             .map_err(|_| io::Error::other("destination refused"))?;
+        let mut dialled = None;
         let detected = match &logical.policy.protocol {
             Protocol::Opaque(_) | Protocol::Tls(_) => Detected::NotHttp,
             Protocol::Http1(_) => Detected::Http(Version::Http1),
             Protocol::Http2(_) => Detected::Http(Version::Http2),
             Protocol::Detect { timeout, .. } => {
                 let began = Instant::now();
-                let detected = detect(&mut io, *timeout).await;
+                let detected = self
+                    .detect(&mut io, &logical, target, *timeout, &mut dialled)
+                    .await;
                 let parent = &logical.parent;
-                self.metrics
-                    .bytes
-                    .detected(parent, began.elapsed(), detected.as_ref().ok());
+                self.metrics.bytes.detections.detected(
+                    parent,
+                    began.elapsed(),
+                    detected.as_ref().ok(),
+                );
                 detected?
             }
         };
@@ -187,8 +200,36 @@ impl Outbound {
                 let lookup = Lookup::Known(entry);
                 self.http(io, version, target, lookup, source).await
             }
-            Detected::NotHttp | Detected::TimedOut => self.bytes(io, &logical, target, drain).await,
+            Detected::NotHttp | Detected::TimedOut => {
+                self.bytes(io, &logical, target, drain, dialled).await
+            }
             Detected::Closed => Ok(()),
+        }
+    }
+
+    /// Finds out what a connection speaks; a connection that was made to hear the server is left in
+    /// `dialled`.
+    async fn detect(
+        &self,
+        io: &mut Io,
+        logical: &Logical,
+        target: SocketAddr,
+        timeout: Duration,
+        dialled: &mut Option<Dialled>,
+    ) -> io::Result<Detected> {
+        let dial = async { self.dial(&logical.opaque).await.ok().map(Dialled) };
+        match self.speakers.first(io, target, timeout, dial).await? {
+            First::Client(made) => {
+                let detected = detect(io, timeout).await?;
+                *dialled = made.filter(|_| !matches!(detected, Detected::Http(_)));
+                Ok(detected)
+            }
+            First::Server(made) => {
+                *dialled = Some(made);
+                Ok(Detected::NotHttp)
+            }
+            First::Closed => Ok(Detected::Closed),
+            First::Nobody => Ok(Detected::TimedOut),
         }
     }
 

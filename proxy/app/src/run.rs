@@ -8,7 +8,7 @@ use crate::inbound::Inbound;
 use crate::log::Level;
 use crate::net::socket::listen;
 use crate::net::tls::MeshTls;
-use crate::outbound::Outbound;
+use crate::outbound::{self, Outbound};
 use crate::policy::Policies;
 use crate::settings::{ControlAddr, Settings};
 use crate::tap::{self, Taps};
@@ -100,7 +100,9 @@ async fn serve(settings: Settings, level: Level) -> Result<(), String> {
         cache: Default::default(),
         warned: Default::default(),
         taps: taps.clone(),
+        speakers: Default::default(),
         in_flight: Arc::default(),
+        copies: outbound::mirror::limit(),
     });
     let inbound = Arc::new(Inbound {
         policies: Policies::new(policy_client, &settings),
@@ -112,6 +114,7 @@ async fn serve(settings: Settings, level: Level) -> Result<(), String> {
         taps: taps.clone(),
         access_log: settings.access_log.map(AccessLog::start),
         started: std::time::Instant::now(),
+        speakers: Default::default(),
         in_flight: Arc::default(),
     });
     let (shutdown, asked) = mpsc::channel(1);

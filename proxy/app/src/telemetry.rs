@@ -14,7 +14,7 @@ pub mod stream;
 pub mod transport;
 
 use crate::telemetry::balancer::BalancerFamilies;
-use crate::telemetry::bytes::ByteFamilies;
+use crate::telemetry::bytes::{ByteFamilies, DetectFamilies};
 use crate::telemetry::registry::{Counter, Family, Gauge, Histogram, Registry};
 use crate::telemetry::route::ControlFamilies;
 use crate::telemetry::route::{ProfileFamilies, RetryFamilies};
@@ -75,6 +75,8 @@ pub struct Metrics {
     pub outbound_tcp_errors: Arc<Family<Counter>>,
     /// Direct connections by what their header says.
     pub transport_headers: Arc<Family<Counter>>,
+    /// Detections of inbound protocols.
+    pub inbound_detect: DetectFamilies,
     /// Streams of outbound routes.
     pub routes: Both,
     /// Streams of their backends.
@@ -165,6 +167,7 @@ impl Metrics {
                 "inbound_tcp_transport_header_connections_total",
                 "TCP connections with transport headers",
             ),
+            inbound_detect: DetectFamilies::new(&mut r, "inbound"),
             routes: Both::routes(&mut r),
             backends: Both::backends(&mut r),
             servers: Both::servers(&mut r),

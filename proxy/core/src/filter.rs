@@ -12,6 +12,8 @@ pub enum Filter {
     Fail(FailureInjector),
     /// Answers with a redirect.
     Redirect(Redirect),
+    /// Changes where the request says it goes.
+    Rewrite(Rewrite),
     /// Changes the request's headers.
     RequestHeaders(HeaderModifier),
     /// Changes the response's headers.
@@ -71,6 +73,15 @@ pub struct Redirect {
     pub path: Option<PathModifier>,
     /// Status; 301 when not set.
     pub status: Option<u16>,
+}
+
+/// Changes where a request says it goes; parts that are not set stay as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rewrite {
+    /// Host, with a port if it shall have one.
+    pub host: Option<String>,
+    /// Path; the query stays.
+    pub path: Option<PathModifier>,
 }
 
 /// A message whose headers can be changed.
@@ -150,7 +161,10 @@ pub fn judge(
                     }
                 }
             }
-            Filter::Fail(_) | Filter::RequestHeaders(_) | Filter::ResponseHeaders(_) => {}
+            Filter::Fail(_)
+            | Filter::Rewrite(_)
+            | Filter::RequestHeaders(_)
+            | Filter::ResponseHeaders(_) => {}
         }
     }
     Outcome::Pass
@@ -174,6 +188,49 @@ pub fn response_headers(filters: &[Filter], headers: &mut dyn Headers) {
     }
 }
 
+/// The first host and the first path that `filters` ask for.
+///
+/// `None` when a prefix shall be replaced and the rule was not found by one; the path comes with the
+/// request's query.
+pub fn rewritten(
+    filters: &[Filter],
+    request: &dyn Request,
+    matched_prefix: Option<usize>,
+) -> Option<(Option<String>, Option<String>)> {
+    let mut found = (None, None);
+    for filter in filters {
+        let Filter::Rewrite(rewrite) = filter else {
+            continue;
+        };
+        let (host, path) = &mut found;
+        *host = host.take().or_else(|| rewrite.host.clone());
+        if path.is_some() {
+            continue;
+        }
+        let query = request.query().map_or(String::new(), |q| format!("?{q}"));
+        *path = match &rewrite.path {
+            None => None,
+            Some(PathModifier::Full(full)) => Some(format!("{full}{query}")),
+            Some(PathModifier::Prefix(prefix)) => {
+                let rest = request.path().get(matched_prefix?..)?;
+                Some(format!("{}{query}", joined(prefix, rest)))
+            }
+        };
+    }
+    Some(found)
+}
+
+/// What is left of a path after a new prefix, with one slash between them.
+fn joined(prefix: &str, rest: &str) -> String {
+    let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+    let slash = if rest.starts_with('/') || (rest.is_empty() && !prefix.is_empty()) {
+        ""
+    } else {
+        "/"
+    };
+    format!("{prefix}{slash}{rest}")
+}
+
 impl Redirect {
     /// `None` when it cannot be applied, `Some(None)` when nothing would change.
     fn location(
@@ -192,13 +249,7 @@ impl Redirect {
             Some(PathModifier::Full(path)) => path.clone(),
             Some(PathModifier::Prefix(prefix)) => {
                 let rest = request.path().get(matched_prefix?..)?;
-                let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-                let slash = if rest.starts_with('/') || (rest.is_empty() && !prefix.is_empty()) {
-                    ""
-                } else {
-                    "/"
-                };
-                format!("{prefix}{slash}{rest}{query}")
+                format!("{}{query}", joined(prefix, rest))
             }
         };
         let slash = if path.starts_with('/') { "" } else { "/" };
@@ -333,6 +384,32 @@ mod tests {
             };
             assert_eq!(expected, redirected(redirect, from, target, prefix));
         }
+    }
+
+    #[test]
+    fn rewrites_change_host_and_path_and_keep_the_query() {
+        let some = |text: &str| Some(text.to_owned());
+        let full = |p: &str| Some(PathModifier::Full(p.into()));
+        let prefix = |p: &str| Some(PathModifier::Prefix(p.into()));
+        for (path, target, matched, expected) in [
+            (None, "/x", None, Some(None)),
+            (full("/n"), "/x?q=1", None, Some(some("/n?q=1"))),
+            (prefix("/n"), "/x/y?q=1", Some(2), Some(some("/n/y?q=1"))),
+            (prefix("/n/"), "/x", Some(2), Some(some("/n"))),
+            (prefix("/"), "/x", Some(2), Some(some("/"))),
+            (prefix("/"), "/x/y", Some(2), Some(some("/y"))),
+            (prefix("/n"), "/x", None, None),
+        ] {
+            let filters = [Filter::Rewrite(Rewrite {
+                host: some("b"),
+                path: path.clone(),
+            })];
+            let found = rewritten(&filters, &Get("a", target), matched);
+            let expected = expected.map(|path| (some("b"), path));
+            assert_eq!(expected, found, "{path:?} {target}");
+        }
+        let none = (None, None);
+        assert_eq!(Some(none), rewritten(&[], &Get("a", "/"), None));
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub mod retry;
 pub mod rng;
 pub mod route;
 pub mod server;
+pub mod speaker;
 pub mod tap;
 pub mod timeout;
 pub mod transport_header;

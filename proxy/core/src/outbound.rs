@@ -61,6 +61,17 @@ pub struct Backend {
     pub target: Target,
     /// What is done to requests that go there.
     pub filters: Arc<[Filter]>,
+    /// Where else they go.
+    pub mirrors: Vec<Mirror>,
+}
+
+/// Gets copies of requests; nobody sees its responses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mirror {
+    /// It.
+    pub backend: Backend,
+    /// The share of requests as numerator and denominator, the latter never 0.
+    pub ratio: (u32, u32),
 }
 
 impl Backend {
@@ -70,6 +81,7 @@ impl Backend {
             meta,
             target,
             filters: Arc::new([]),
+            mirrors: Vec::new(),
         }
     }
 }
@@ -146,6 +158,8 @@ pub struct RulePolicy {
     pub distribution: Distribution,
     /// What is done to them.
     pub filters: Arc<[Filter]>,
+    /// Where else they go.
+    pub mirrors: Vec<Mirror>,
     /// How long they may take.
     pub timeouts: Timeouts,
     /// Whether they are sent again.
@@ -162,6 +176,7 @@ impl RulePolicy {
         Self {
             distribution,
             filters: Arc::new([]),
+            mirrors: Vec::new(),
             timeouts: Timeouts::default(),
             retry: None,
             obeys_headers: false,

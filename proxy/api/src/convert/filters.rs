@@ -5,7 +5,7 @@ use crate::{grpc_route, http_route, http_types, inbound, outbound};
 use linkerd_proxy_core::backoff::Backoff;
 use linkerd_proxy_core::breaker::Accrual;
 use linkerd_proxy_core::filter::{
-    FailureInjector, Filter, HeaderModifier, Injected, PathModifier, Redirect,
+    FailureInjector, Filter, HeaderModifier, Injected, PathModifier, Redirect, Rewrite,
 };
 use linkerd_proxy_core::retry::Retry;
 use linkerd_proxy_core::timeout::Timeouts;
@@ -14,11 +14,14 @@ use std::time::Duration;
 
 const MISSING: Invalid = Invalid::Missing("filter");
 
-/// Reads the filters of an outbound HTTP rule or backend.
+/// Reads the filters and the rewrite of an outbound HTTP rule or backend.
 ///
 /// # Errors
 /// When one is empty or makes no sense: what cannot be applied must not be skipped.
-pub fn outbound_http(messages: Vec<outbound::http_route::Filter>) -> Filters {
+pub fn outbound_http(
+    messages: Vec<outbound::http_route::Filter>,
+    change: Option<http_route::UrlRewrite>,
+) -> Filters {
     use outbound::http_route::filter::Kind;
     let read = |message: outbound::http_route::Filter| match message.kind.ok_or(MISSING)? {
         Kind::FailureInjector(injector) => http_failure(injector),
@@ -28,20 +31,27 @@ pub fn outbound_http(messages: Vec<outbound::http_route::Filter>) -> Filters {
             modifier(m.add, m.set, m.remove).map(Filter::ResponseHeaders)
         }
     };
-    messages.into_iter().map(read).collect()
+    let change = change.into_iter().map(rewrite);
+    messages.into_iter().map(read).chain(change).collect()
 }
 
-/// Reads the filters of an outbound gRPC rule or backend.
+/// Reads the filters and the response headers of an outbound gRPC rule or backend.
 ///
 /// # Errors
 /// As [`outbound_http`].
-pub fn outbound_grpc(messages: Vec<outbound::grpc_route::Filter>) -> Filters {
+pub fn outbound_grpc(
+    messages: Vec<outbound::grpc_route::Filter>,
+    change: Option<http_route::ResponseHeaderModifier>,
+) -> Filters {
     use outbound::grpc_route::filter::Kind;
     let read = |message: outbound::grpc_route::Filter| match message.kind.ok_or(MISSING)? {
         Kind::FailureInjector(injector) => grpc_failure(injector),
         Kind::RequestHeaderModifier(m) => request_headers(m),
     };
-    messages.into_iter().map(read).collect()
+    let change = change
+        .into_iter()
+        .map(|m| modifier(m.add, m.set, m.remove).map(Filter::ResponseHeaders));
+    messages.into_iter().map(read).chain(change).collect()
 }
 
 /// Reads the filters of an inbound HTTP rule.
@@ -98,8 +108,11 @@ fn status(value: u32) -> Result<u16, Invalid> {
         .ok_or_else(|| bad("status", value))
 }
 
-/// No ratio means always.
-fn ratio(message: Option<http_route::Ratio>) -> Result<(u32, u32), Invalid> {
+/// Reads a share; none means always.
+///
+/// # Errors
+/// The denominator is 0.
+pub fn ratio(message: Option<http_route::Ratio>) -> Result<(u32, u32), Invalid> {
     match message {
         None => Ok((1, 1)),
         Some(ratio) if ratio.denominator == 0 => Err(bad("ratio's denominator", 0)),
@@ -146,31 +159,47 @@ fn name(text: &str) -> Result<String, Invalid> {
 }
 
 fn redirect(message: http_route::RequestRedirect) -> Result<Filter, Invalid> {
-    use http_route::path_modifier::Replace;
-    let scheme = message.scheme.map(scheme).transpose()?;
-    let visible = |text: &str| text.bytes().all(|b| (0x21..0x7f).contains(&b));
-    if !visible(&message.host) || message.host.contains(['/', '@', '?', '#']) {
-        return Err(bad("host", message.host));
-    }
-    let path = match message.path.and_then(|path| path.replace) {
-        None => None,
-        Some(Replace::Full(text)) if text.starts_with('/') && visible(&text) => {
-            Some(PathModifier::Full(text))
-        }
-        Some(Replace::Prefix(text)) if visible(&text) => Some(PathModifier::Prefix(text)),
-        Some(Replace::Full(text) | Replace::Prefix(text)) => return Err(bad("path", text)),
-    };
     let port = u16::try_from(message.port).map_err(|_| bad("port", message.port))?;
     Ok(Filter::Redirect(Redirect {
-        scheme,
-        host: (!message.host.is_empty()).then_some(message.host),
+        scheme: message.scheme.map(scheme).transpose()?,
+        host: new_host(message.host)?,
         port: (port != 0).then_some(port),
-        path,
+        path: new_path(message.path)?,
         status: match message.status {
             0 => None,
             value => Some(status(value)?),
         },
     }))
+}
+
+fn rewrite(message: http_route::UrlRewrite) -> Result<Filter, Invalid> {
+    Ok(Filter::Rewrite(Rewrite {
+        host: new_host(message.host)?,
+        path: new_path(message.path)?,
+    }))
+}
+
+fn visible(text: &str) -> bool {
+    text.bytes().all(|b| (0x21..0x7f).contains(&b))
+}
+
+fn new_host(host: String) -> Result<Option<String>, Invalid> {
+    if !visible(&host) || host.contains(['/', '@', '?', '#']) {
+        return Err(bad("host", host));
+    }
+    Ok((!host.is_empty()).then_some(host))
+}
+
+fn new_path(message: Option<http_route::PathModifier>) -> Result<Option<PathModifier>, Invalid> {
+    use http_route::path_modifier::Replace;
+    match message.and_then(|path| path.replace) {
+        None => Ok(None),
+        Some(Replace::Full(text)) if text.starts_with('/') && visible(&text) => {
+            Ok(Some(PathModifier::Full(text)))
+        }
+        Some(Replace::Prefix(text)) if visible(&text) => Ok(Some(PathModifier::Prefix(text))),
+        Some(Replace::Full(text) | Replace::Prefix(text)) => Err(bad("path", text)),
+    }
 }
 
 /// Reads `http` or `https`.
@@ -380,7 +409,7 @@ mod tests {
     #[test]
     fn an_empty_filter_is_refused() {
         let filter = outbound::http_route::Filter { kind: None };
-        assert_eq!(Err(MISSING), outbound_http(vec![filter]));
+        assert_eq!(Err(MISSING), outbound_http(vec![filter], None));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use linkerd_proxy_core::breaker::Accrual;
 use linkerd_proxy_core::filter::Filter;
 use linkerd_proxy_core::meta::Meta;
 use linkerd_proxy_core::outbound::{
-    Backend, ByteRoute, ClientPolicy, Distribution, Load, Protocol, Routes, RulePolicy, Target,
+    Backend, ByteRoute, ClientPolicy, Distribution, Load, Mirror, Protocol, Routes, RulePolicy,
+    Target,
 };
 use linkerd_proxy_core::route::{HostMatch, Route, Rule};
 use std::collections::BTreeMap;
@@ -166,7 +167,7 @@ fn sni(message: crate::tls_route::SniMatch) -> Result<HostMatch, Invalid> {
 
 /// HTTP and gRPC rules differ only in their messages.
 macro_rules! rules {
-    ($name:ident, $route:ident, $matches:ident, $filters:path, $retry:path, $distribution:ident, $grpc:literal) => {
+    ($name:ident, $route:ident, $matches:ident, $filters:path, $change:ident, $retry:path, $distribution:ident, $grpc:literal) => {
         fn $name(
             messages: Vec<api::$route>,
             accrual: Option<api::FailureAccrual>,
@@ -179,7 +180,8 @@ macro_rules! rules {
                     matches: $matches(rule.matches)?,
                     policy: RulePolicy {
                         distribution: $distribution(rule.backends, accrual.as_ref())?,
-                        filters: $filters(rule.filters)?,
+                        filters: $filters(rule.filters, rule.$change)?,
+                        mirrors: mirrors(rule.mirrors, accrual.as_ref())?,
                         timeouts: filters::timeouts(rule.timeouts, old_timeout)?,
                         retry: rule.retry.map($retry).transpose()?,
                         obeys_headers: rule.allow_l5d_request_headers,
@@ -210,6 +212,7 @@ rules!(
     HttpRoute,
     http_matches,
     filters::outbound_http,
+    rewrite,
     filters::http_retry,
     http_route,
     false
@@ -219,6 +222,7 @@ rules!(
     GrpcRoute,
     grpc_matches,
     filters::outbound_grpc,
+    response_header_modifier,
     filters::grpc_retry,
     grpc_route,
     true
@@ -275,16 +279,18 @@ fn http_backend(
     message: api::http_route::RouteBackend,
     accrual: Breaker<'_>,
 ) -> Result<Backend, Invalid> {
-    let filters = filters::outbound_http(message.filters)?;
-    backend(message.backend, filters, accrual)
+    let filters = filters::outbound_http(message.filters, message.rewrite)?;
+    let mirrors = mirrors(message.mirrors, accrual)?;
+    backend(message.backend, filters, mirrors, accrual)
 }
 
 fn grpc_backend(
     message: api::grpc_route::RouteBackend,
     accrual: Breaker<'_>,
 ) -> Result<Backend, Invalid> {
-    let filters = filters::outbound_grpc(message.filters)?;
-    backend(message.backend, filters, accrual)
+    let filters = filters::outbound_grpc(message.filters, message.response_header_modifier)?;
+    let mirrors = mirrors(message.mirrors, accrual)?;
+    backend(message.backend, filters, mirrors, accrual)
 }
 
 fn opaque_backend(
@@ -294,19 +300,33 @@ fn opaque_backend(
     if forbids(&message.filters) {
         return Ok(forbidden_backend());
     }
-    backend(message.backend, Arc::new([]), None)
+    backend(message.backend, Arc::new([]), Vec::new(), None)
 }
 
 fn tls_backend(message: api::tls_route::RouteBackend, _: Breaker<'_>) -> Result<Backend, Invalid> {
     if forbids(&message.filters) {
         return Ok(forbidden_backend());
     }
-    backend(message.backend, Arc::new([]), None)
+    backend(message.backend, Arc::new([]), Vec::new(), None)
+}
+
+fn mirrors(
+    messages: Vec<api::RequestMirror>,
+    accrual: Breaker<'_>,
+) -> Result<Vec<Mirror>, Invalid> {
+    let read = |message: api::RequestMirror| {
+        Ok(Mirror {
+            backend: backend(message.backend, Arc::new([]), Vec::new(), accrual)?,
+            ratio: filters::ratio(message.ratio)?,
+        })
+    };
+    messages.into_iter().map(read).collect()
 }
 
 fn backend(
     message: Option<api::Backend>,
     filters: Arc<[Filter]>,
+    mirrors: Vec<Mirror>,
     accrual: Breaker<'_>,
 ) -> Result<Backend, Invalid> {
     let message = message.ok_or(Invalid::Missing("backend"))?;
@@ -332,6 +352,7 @@ fn backend(
         meta,
         target,
         filters,
+        mirrors,
     })
 }
 

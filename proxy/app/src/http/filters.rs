@@ -1,9 +1,10 @@
 //! Route filters on requests and responses.
 
 use super::headers::Routed;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::header::HOST;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, Version};
 use linkerd_proxy_core::filter::{
-    judge, request_headers, response_headers, Filter, Headers, Injected, Outcome,
+    judge, request_headers, response_headers, rewritten, Filter, Headers, Injected, Outcome,
 };
 use linkerd_proxy_core::route::{matched_prefix, Match};
 
@@ -85,8 +86,32 @@ pub fn on_request<B>(
         Outcome::Redirect { status, location } => return Err(Reply::Redirect { status, location }),
         Outcome::Invalid => return Err(Reply::Invalid),
     }
+    let (host, path) = rewritten(filters, &Routed(request), prefix).ok_or(Reply::Invalid)?;
+    if host.is_some() || path.is_some() {
+        rewrite(request, host, path).ok_or(Reply::Invalid)?;
+    }
     request_headers(filters, &mut Map(request.headers_mut()));
     Ok(())
+}
+
+/// Changes where the request says it goes; `None` when that makes no URI.
+fn rewrite<B>(request: &mut Request<B>, host: Option<String>, path: Option<String>) -> Option<()> {
+    let mut parts = request.uri().clone().into_parts();
+    if let Some(path) = path {
+        parts.path_and_query = Some(path.parse().ok()?);
+    }
+    if let Some(host) = host {
+        // HTTP/2 names it in the URI, HTTP/1 in a header or in both.
+        if parts.authority.is_some() {
+            parts.authority = Some(host.parse().ok()?);
+        }
+        if request.version() != Version::HTTP_2 || request.headers().contains_key(HOST) {
+            let value = HeaderValue::from_str(&host).ok()?;
+            request.headers_mut().insert(HOST, value);
+        }
+    }
+    *request.uri_mut() = Uri::from_parts(parts).ok()?;
+    Some(())
 }
 
 /// Applies filters to a response.

@@ -126,7 +126,7 @@ impl Inbound {
         let io = io.metered(self.source_transport(&accepted).open());
         self.outbound
             .clone()
-            .bytes(io, &logical, accepted.target, drain)
+            .bytes(io, &logical, accepted.target, drain, None)
             .await
     }
 }

@@ -8,6 +8,7 @@ use crate::net::socket::{connect, Options};
 use crate::telemetry::{short_meta, target_labels};
 use linkerd_proxy_core::labels::Labels;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 impl Inbound {
@@ -35,6 +36,23 @@ impl Inbound {
         Ok(allowed)
     }
 
+    /// Connects to the application.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub(super) async fn dial(&self, target: SocketAddr) -> io::Result<Io> {
+        let direction = &self.settings.inbound;
+        let options = Options {
+            keepalive: direction.connect_keepalive,
+            user_timeout: direction.connect_user_timeout,
+        };
+        let tcp = connect(target, direction.connect_timeout, options)
+            .await
+            // Its kind must not look like a timeout of detection.
+            .map_err(io::Error::other)?;
+        Ok(Io::from(tcp).metered(self.target_transport().open()))
+    }
+
     /// Authorizes once, and again whenever the policy changes, while bytes are copied.
     ///
     /// # Errors
@@ -44,22 +62,17 @@ impl Inbound {
         io: Io,
         accepted: Accepted,
         drain: Drain,
+        dialled: Option<Io>,
     ) -> io::Result<()> {
         let _held = drain;
         let io = io.metered(self.source_transport(&accepted).open());
         let mut policy = accepted.policy.clone();
         policy.mark_unchanged();
         let allowed = self.admit(&accepted)?;
-        let direction = &self.settings.inbound;
-        let options = Options {
-            keepalive: direction.connect_keepalive,
-            user_timeout: direction.connect_user_timeout,
+        let server = match dialled {
+            Some(server) => server,
+            None => self.dial(accepted.target).await?,
         };
-        let tcp = connect(accepted.target, direction.connect_timeout, options)
-            .await
-            // Its kind must not look like a timeout of detection.
-            .map_err(io::Error::other)?;
-        let server = Io::from(tcp).metered(self.target_transport().open());
         let (ip, peer) = (accepted.client.ip(), accepted.tls.peer());
         let copy = relay_io(io, server);
         tokio::pin!(copy);

@@ -129,8 +129,9 @@ impl From<client::TlsStream<Socket>> for Io {
 }
 
 impl Io {
-    /// Counts bytes and the connection's end from now on.
+    /// Counts bytes, those that were peeked too, and the connection's end.
     pub fn metered(mut self, meter: Meter) -> Self {
+        meter.read(self.prefix.len());
         self.meter = Some(meter);
         self
     }
@@ -209,6 +210,12 @@ impl Io {
             Transport::Plain(socket) => Some(Socket::new(socket.tcp, self.prefix)),
             Transport::Server(_) | Transport::Client(_) => None,
         }
+    }
+}
+
+impl AsMut<Io> for Io {
+    fn as_mut(&mut self) -> &mut Io {
+        self
     }
 }
 

@@ -213,7 +213,10 @@ impl Connection {
             }
         }
         let frames = &rule.stream.request_frames;
-        let request = request.map(|body| Body::counted(body, frames));
+        let mut request = request.map(|body| Body::counted(body, frames));
+        if upgrade.is_none() {
+            request = self.outbound.mirror(&rule.mirrors, request, &self.source);
+        }
         let mut answer = if plan.is_plain() {
             self.send(rule, request, upgrade).await?
         } else {
@@ -234,6 +237,11 @@ impl Connection {
         let settings = &self.outbound.settings.outbound;
         let backend = rule.pick().ok_or(Error::Failed(Failure::LoadShed))?;
         on_request(&backend.filters, &[], &mut request).map_err(Error::Reply)?;
+        if upgrade.is_none() {
+            request = self
+                .outbound
+                .mirror(&backend.mirrors, request, &self.source);
+        }
         let stream = Stream::begin(&backend.stream);
         let answer = match &backend.target {
             BackendTarget::Fail => Err(Error::Failed(Failure::NoBackend)),

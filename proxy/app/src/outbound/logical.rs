@@ -12,8 +12,8 @@ use linkerd_proxy_core::filter::Filter;
 use linkerd_proxy_core::labels::Labels;
 use linkerd_proxy_core::meta::Meta;
 use linkerd_proxy_core::outbound::{
-    Backend as Facts, ByteRoute, ClientPolicy, Distribution, Load, Protocol, Routes, RulePolicy,
-    Target,
+    Backend as Facts, ByteRoute, ClientPolicy, Distribution, Load, Mirror as MirrorFacts, Protocol,
+    Routes, RulePolicy, Target,
 };
 use std::sync::{Arc, PoisonError, Weak};
 
@@ -43,6 +43,8 @@ pub struct Rule {
     pub metrics: RetryMetrics,
     /// What is counted for its requests.
     pub stream: Arc<Handles>,
+    /// Where else they go.
+    pub mirrors: Vec<Mirror>,
     backends: Vec<Backend>,
 }
 
@@ -63,6 +65,17 @@ pub struct Backend {
     pub filters: Arc<[Filter]>,
     /// What is counted for them.
     pub stream: Arc<Handles>,
+    /// Where else they go.
+    pub mirrors: Vec<Mirror>,
+}
+
+/// A backend that gets copies.
+#[derive(Clone)]
+pub struct Mirror {
+    /// It.
+    pub target: BackendTarget,
+    /// The share of requests that it gets, as numerator and denominator.
+    pub ratio: (u32, u32),
 }
 
 /// Where requests of a backend go.
@@ -200,16 +213,37 @@ impl Outbound {
                     target: self.target(facts, parent.clone().and(&backend), forwards),
                     filters: facts.filters.clone(),
                     stream: Handles::new(families, labels.clone().and(&backend)),
+                    mirrors: self.mirrors(&facts.mirrors, &parent, forwards),
                 }
             })
             .collect();
+        let mirrors = self.mirrors(&policy.mirrors, &parent, forwards);
         let labels = labels.with("hostname", "");
         Rule {
             policy: policy.clone(),
             metrics: RetryMetrics::new(&self.metrics, &labels, policy.grpc),
             stream: Handles::new(self.metrics.routes.of(policy.grpc), labels),
+            mirrors,
             backends,
         }
+    }
+
+    fn mirrors(
+        self: &Arc<Self>,
+        mirrors: &[MirrorFacts],
+        parent: &Labels,
+        forwards: &mut Vec<Arc<Endpoint>>,
+    ) -> Vec<Mirror> {
+        let resolve = |mirror: &MirrorFacts| {
+            let labels = parent
+                .clone()
+                .and(&full_meta("backend", &mirror.backend.meta));
+            Mirror {
+                target: self.target(&mirror.backend, labels, forwards),
+                ratio: mirror.ratio,
+            }
+        };
+        mirrors.iter().map(resolve).collect()
     }
 
     fn target(

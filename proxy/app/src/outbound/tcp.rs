@@ -18,8 +18,17 @@ use tokio::time::Instant;
 /// No ClientHello that is routed is longer.
 const HELLO_BYTES_MAX: usize = 16 * 1024;
 
+/// A connection to an endpoint that counts as its load.
+pub struct Dialled(pub (Io, Pending));
+
+impl AsMut<Io> for Dialled {
+    fn as_mut(&mut self) -> &mut Io {
+        &mut self.0 .0
+    }
+}
+
 impl Outbound {
-    /// Connects to an endpoint and copies until both sides are done.
+    /// Connects to an endpoint, unless that was done, and copies until both sides are done.
     ///
     /// # Errors
     /// When no endpoint can be reached in time, or the sockets'.
@@ -29,6 +38,7 @@ impl Outbound {
         logical: &Logical,
         target: SocketAddr,
         drain: Drain,
+        dialled: Option<Dialled>,
     ) -> io::Result<()> {
         let _held = drain;
         let (route, counted) = match &logical.policy.protocol {
@@ -54,8 +64,11 @@ impl Outbound {
             }
         };
         counted.opened();
-        let dialed = self.dial(route).await;
-        let done = match dialed {
+        let dialled = match dialled {
+            Some(Dialled(made)) => Ok(made),
+            None => self.dial(route).await,
+        };
+        let done = match dialled {
             Ok((server, _pending)) => relay_io(io, server).await,
             Err(failure) => {
                 let invalid = failure == Failure::NoBackend;
@@ -90,7 +103,7 @@ impl Outbound {
         }
     }
 
-    async fn dial(&self, route: &ByteRule) -> Result<(Io, Pending), Failure> {
+    pub(super) async fn dial(&self, route: &ByteRule) -> Result<(Io, Pending), Failure> {
         let deadline = Instant::now() + self.settings.outbound.failfast_timeout;
         let backend = route.rule.pick().ok_or(Failure::NoBackend)?;
         match &backend.target {

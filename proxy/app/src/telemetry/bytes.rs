@@ -13,11 +13,49 @@ use std::time::Duration;
 /// Bounds of the time that detection takes, in microseconds.
 const DETECT_US: &[u64] = &[1_000, 100_000];
 
+/// Families of protocol detection in one direction.
+pub struct DetectFamilies {
+    results: Arc<Family<Counter>>,
+    durations: Arc<Family<Histogram>>,
+}
+
+impl DetectFamilies {
+    /// Declares those of `direction`.
+    pub fn new(r: &mut Registry, direction: &str) -> Self {
+        Self {
+            results: r.counter(
+                &format!("{direction}_tcp_detect_http_results_total"),
+                "Counts for each protocol detection result",
+            ),
+            durations: r.seconds(
+                &format!("{direction}_tcp_detect_http_duration_seconds"),
+                "Time taken for protocol detection",
+                DETECT_US,
+            ),
+        }
+    }
+
+    /// Counts a detection; `None` when it failed.
+    pub fn detected(&self, parent: &Labels, took: Duration, detected: Option<&Detected>) {
+        let result = match detected {
+            Some(Detected::Http(Version::Http1)) => "http/1",
+            Some(Detected::Http(Version::Http2)) => "http/2",
+            Some(Detected::NotHttp) => "not_http",
+            Some(Detected::TimedOut) => "read_timeout",
+            Some(Detected::Closed) | None => "error",
+        };
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.durations.get(parent).record(us);
+        let labels = parent.clone().with("result", result);
+        self.results.get(&labels).add(1);
+    }
+}
+
 /// Families of connections.
 pub struct ByteFamilies {
     protocols: Arc<Family<Counter>>,
-    results: Arc<Family<Counter>>,
-    durations: Arc<Family<Histogram>>,
+    /// Detections.
+    pub detections: DetectFamilies,
     tcp: [Arc<Family<Counter>>; 2],
     tls: [Arc<Family<Counter>>; 2],
 }
@@ -41,15 +79,7 @@ impl ByteFamilies {
                 "outbound_tcp_protocol_connections_total",
                 "Outbound TCP connections by protocol configuration",
             ),
-            results: r.counter(
-                "outbound_tcp_detect_http_results_total",
-                "Counts for each protocol detection result",
-            ),
-            durations: r.seconds(
-                "outbound_tcp_detect_http_duration_seconds",
-                "Time taken for protocol detection",
-                DETECT_US,
-            ),
+            detections: DetectFamilies::new(r, "outbound"),
         }
     }
 
@@ -57,21 +87,6 @@ impl ByteFamilies {
     pub fn protocol(&self, parent: &Labels, protocol: &str) {
         let labels = Labels::new().with("protocol", protocol).and(parent);
         self.protocols.get(&labels).add(1);
-    }
-
-    /// Counts a detection; `None` when it failed.
-    pub fn detected(&self, parent: &Labels, took: Duration, detected: Option<&Detected>) {
-        let result = match detected {
-            Some(Detected::Http(Version::Http1)) => "http/1",
-            Some(Detected::Http(Version::Http2)) => "http/2",
-            Some(Detected::NotHttp) => "not_http",
-            Some(Detected::TimedOut) => "read_timeout",
-            Some(Detected::Closed) | None => "error",
-        };
-        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.durations.get(parent).record(us);
-        let labels = parent.clone().with("result", result);
-        self.results.get(&labels).add(1);
     }
 }
 

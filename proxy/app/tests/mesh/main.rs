@@ -14,5 +14,6 @@ mod lifecycle;
 mod metrics;
 mod opaque;
 mod policy;
+mod rewrite;
 mod routes;
 mod tap;

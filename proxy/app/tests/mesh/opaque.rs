@@ -154,3 +154,114 @@ fn tls_goes_by_the_name_that_the_client_asks_for() {
     assert!(page.contains("outbound_tls_route_open_total{"), "{page}");
     assert!(page.contains("hostname=\"good.example\""), "{page}");
 }
+
+#[test]
+fn a_server_that_speaks_first_is_heard_without_waiting_for_the_client() {
+    // Detection would take ten seconds, after which the exchanges here have long given up.
+    let settings = [
+        ("INBOUND_DETECT_TIMEOUT", "60s"),
+        ("OUTBOUND_DETECT_TIMEOUT", "60s"),
+    ];
+    let Some(mesh) = Mesh::start_with(
+        world(),
+        linkerd_proxy_testkit::authority::Authority::generate(),
+        &settings,
+    ) else {
+        return;
+    };
+    mesh.control.amend(slow_detection());
+    mesh.server.serve(PORT, Kind::Banner);
+    for (from, to) in [
+        (From::Meshed, SERVICE),
+        (From::Meshed, POD),
+        (From::Unmeshed, POD),
+        (From::Meshed, SERVICE),
+    ] {
+        let answer = mesh.exchange(from, to, b"", BANNER.len());
+        assert_eq!(BANNER, String::from_utf8_lossy(&answer), "{from:?} to {to}");
+    }
+    let page = mesh.client.metrics();
+    assert!(page.contains("result=\"not_http\"} 2"), "{page}");
+}
+
+/// Policies under which detection may take a minute.
+fn slow_detection() -> linkerd_proxy_testkit::control::Amendments {
+    use linkerd_proxy_api::inbound::proxy_protocol::Kind as Inbound;
+    use linkerd_proxy_api::outbound::proxy_protocol::Kind as Outbound;
+    let minute = Some(prost_types::Duration {
+        seconds: 60,
+        nanos: 0,
+    });
+    linkerd_proxy_testkit::control::Amendments {
+        outbound: Some(Box::new(move |policy| {
+            let kind = policy.protocol.as_mut().and_then(|p| p.kind.as_mut());
+            if let Some(Outbound::Detect(detect)) = kind {
+                detect.timeout = minute;
+            }
+        })),
+        inbound: Some(Box::new(move |server| {
+            let kind = server.protocol.as_mut().and_then(|p| p.kind.as_mut());
+            if let Some(Inbound::Detect(detect)) = kind {
+                detect.timeout = minute;
+            }
+        })),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn a_client_that_is_silent_for_longer_than_detection_takes_is_still_http() {
+    let settings = [
+        ("INBOUND_DETECT_TIMEOUT", "200ms"),
+        ("OUTBOUND_DETECT_TIMEOUT", "200ms"),
+    ];
+    let Some(mesh) = Mesh::start_with(
+        world(),
+        linkerd_proxy_testkit::authority::Authority::generate(),
+        &settings,
+    ) else {
+        return;
+    };
+    mesh.control
+        .amend(linkerd_proxy_testkit::control::Amendments {
+            outbound: Some(Box::new(|policy| {
+                use linkerd_proxy_api::outbound::proxy_protocol::Kind as Outbound;
+                let kind = policy.protocol.as_mut().and_then(|p| p.kind.as_mut());
+                if let Some(Outbound::Detect(detect)) = kind {
+                    detect.timeout = Some(prost_types::Duration {
+                        seconds: 0,
+                        nanos: 200_000_000,
+                    });
+                }
+            })),
+            ..Default::default()
+        });
+    mesh.server.serve(PORT, Kind::Http);
+    for (from, to) in [
+        (None, SERVICE),
+        (None, POD),
+        (Some(linkerd_proxy_testkit::pod::PROXY_UID), POD),
+    ] {
+        let answer = mesh.client.namespace.block_on(from, async move {
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
+            let mut socket = tokio::net::TcpStream::connect(to).await?;
+            // The silence is what is tested, so it takes its time.
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+            socket
+                .write_all(b"GET /late HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n")
+                .await?;
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).await?;
+            std::io::Result::Ok(answer)
+        });
+        let answer = answer.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{to}: {answer}");
+        assert!(answer.contains("/late"), "{to}: {answer}");
+    }
+    let page = mesh.server.metrics();
+    assert!(page.contains("inbound_http_authz_allow_total{"), "{page}");
+    assert!(
+        !page.contains("inbound_tcp_authz_terminate_total"),
+        "{page}"
+    );
+}
