@@ -43,7 +43,7 @@ from linkerd.model.routes import KINDS
 Topic = tuple[str, ...]
 T = TypeVar("T")
 
-_APP_PROTOCOLS = {"http": "http1", "kubernetes.io/h2c": "http2"}
+_APP_PROTOCOLS = {"http": "http1", "kubernetes.io/h2c": "http2", "grpc": "http2"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from images import build as images
 from images import oci, trees
 from images.oci import Entry, Image, Run
 from linkerd import VERSION
-from tests.integration.mesh import ROOT
+from tests.integration.mesh import ROOT, a_namespace, an_account
 from tests.kubernetes.bed import build, cluster
 from tests.kubernetes.mesh import KubernetesMesh
 
@@ -29,6 +29,8 @@ ECHO_IMAGE = "registry.k8s.io/gateway-api/echo-advanced:v1.5.1"
 _ECHO = Path(__file__).resolve().parent / "echo.py"
 _REPORTS = ROOT / "docs/conformance"
 _SUITE_S = 1500
+# The suite waits for pods in the gateways' namespaces as well, which it makes for gateways only.
+_WAITED_FOR = ("gateway-conformance-app-backend", "gateway-conformance-web-backend")
 FEATURES = (
     "Mesh",
     "HTTPRoute",
@@ -88,6 +90,14 @@ def _prepare(mesh: KubernetesMesh, crds: Path, home: Path) -> None:
     _say("installing the Gateway API and the mesh")
     mesh.kubectl("apply", "--server-side", "-f", str(crds))
     mesh.install()
+    for name in _WAITED_FOR:
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "idle", "namespace": name},
+            "spec": {"containers": [{"name": "echo", "image": ECHO_IMAGE}]},
+        }
+        mesh.apply_objects(a_namespace(name), an_account("default", name), pod)
 
 
 def _run(mesh: KubernetesMesh, suite: Path, report: Path, words: list[str]) -> tuple[str, str]:

@@ -373,6 +373,8 @@ def test_a_grpc_route_makes_the_port_grpc() -> None:
         ("http", (HTTP, GRPC), "http1"),
         ("kubernetes.io/h2c", (HTTP,), "http2"),
         ("kubernetes.io/h2c", (HTTP, GRPC), "grpc"),
+        ("grpc", (HTTP,), "http2"),
+        ("grpc", (GRPC,), "grpc"),
         ("linkerd.io/tcp", (HTTP, TCP), "opaque"),
         ("https", (HTTP,), "opaque"),
         (None, (GRPC, HTTP, TLS, TCP), "grpc"),
