@@ -59,9 +59,9 @@ class Cluster:
             SERVICE_ACCOUNTS, {"metadata": {"name": "web", "namespace": NAMESPACE}}
         )
 
-    async def token(self, audience: str) -> str:
-        """Returns a token of the service account `web`."""
-        request = {"spec": {"audiences": [audience]}}
+    async def token(self, audience: str, life_s: int) -> str:
+        """Returns a token of the service account `web`; another for each length of life."""
+        request = {"spec": {"audiences": [audience], "expirationSeconds": life_s}}
         answer = await self.kube.create_subresource(
             SERVICE_ACCOUNTS, "web", "token", request, NAMESPACE
         )

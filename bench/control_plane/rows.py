@@ -272,16 +272,19 @@ async def admission(bench: Bench) -> dict[str, Any]:
 async def certify(bench: Bench) -> dict[str, Any]:
     """Certificates for a proxy, the TokenReview included."""
     calls = 200 if bench.quick else 1000
-    token = await bench.cluster.token("identity.l5d.io")
-    request = load.certify_request(token)
+    # A caller that asks more than twenty times is refused.
+    requests = [
+        load.certify_request(await bench.cluster.token("identity.l5d.io", 3600 + number))
+        for number in range(calls // 10)
+    ]
     async with bench.daemon("identity") as running:
         warm = {"connections": 1, "streams": 4}
         path = "/io.linkerd.proxy.identity.Identity/Certify"
         port = running.ports["grpc"]
-        async with driver(port, path, [request], bench.folder, unary=50, **warm) as first:
+        async with driver(port, path, requests, bench.folder, unary=50, **warm) as first:
             await first.line()
         cpu = running.cpu_ns()
-        async with driver(port, path, [request], bench.folder, unary=calls, **warm) as second:
+        async with driver(port, path, requests, bench.folder, unary=calls, **warm) as second:
             report = await second.line()
         cpu = running.cpu_ns() - cpu
     samples = [each / 1e6 for each in report["samples_ns"]]
@@ -301,7 +304,7 @@ async def large_cluster(bench: Bench) -> dict[str, Any]:
         (f"spare-{i}", f"spare-{i % services}", f"10.{200 + (i >> 16)}.{i >> 8 & 255}.{i & 255}")
         for i in range(pods)
     )
-    await bench.cluster.services(services, 1000)
+    await bench.cluster.services(services, 8192)
     found: dict[str, Any] = {"pods": pods, "services": services}
     for name in ("destination", "policy", "proxy-injector"):
         async with bench.daemon(name) as running:

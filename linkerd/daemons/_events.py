@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,8 +12,12 @@ from linkerd import log
 from linkerd.errors import KubeError
 from linkerd.kube.client import KubeClient
 from linkerd.kube.resources import EVENTS
+from linkerd.model.buckets import Buckets
 
 _QUEUE_MAX = 256
+_BURST = 25
+_REFILL_S = 300.0
+_OBJECTS_MAX = 4096
 
 _log = log.logger(__name__)
 
@@ -29,15 +34,22 @@ class Subject:
 
 
 class Recorder:
-    """Records events in the background; when the API server is slow, the newest are dropped."""
+    """Records events in the background; when the API server is slow, the newest are dropped.
+
+    So are those of an object that has many: a burst of 25, then one each five minutes.
+    Source: kubernetes/client-go tools/record/events_cache.go (EventSourceObjectSpamFilter).
+    """
 
     def __init__(self, kube: KubeClient, component: str) -> None:
         self._kube = kube
         self._component = component
         self._queue: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(_QUEUE_MAX)
+        self._spam = Buckets(_BURST, 1 / _REFILL_S, _OBJECTS_MAX)
 
     def record(self, subject: Subject, reason: str, message: str, *, warning: bool = False) -> None:
         """Queues one event of type Normal or Warning."""
+        if not self._spam.take((subject.kind, subject.namespace, subject.name), time.monotonic()):
+            return
         now = datetime.now(UTC)
         stamp = f"{now:%Y-%m-%dT%H:%M:%SZ}"
         body = {

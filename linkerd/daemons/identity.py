@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from linkerd.gen import identity_pb2 as pb
 from linkerd.kube.client import KubeClient
 from linkerd.kube.config import load
 from linkerd.kube.resources import SELF_SUBJECT_ACCESS_REVIEWS, TOKEN_REVIEWS
+from linkerd.model.buckets import Buckets
 from linkerd.pki import certify, trust
 from linkerd.serve import admin, rpc
 from linkerd.serve.readiness import Readiness
@@ -34,6 +36,9 @@ AUDIENCE = "identity.l5d.io"
 
 _FILES = {"linkerd.io/tls": ("crt.pem", "key.pem"), "kubernetes.io/tls": ("tls.crt", "tls.key")}
 _LOOK_S = 1.0
+_CALLS_BURST = 20
+_CALLS_PER_S = 1.0
+_CALLERS_MAX = 10_000
 
 _log = log.logger(__name__)
 
@@ -97,6 +102,12 @@ class IssuerFiles:
         return True
 
 
+class TooManyRequests(PkiError):
+    """A caller asks for certificates too often."""
+
+    grpc_status = 8
+
+
 class UntrustedIssuer(PkiError):
     """The issuer does not chain to the anchors any more."""
 
@@ -113,6 +124,7 @@ class Service:
             settings.identity_issuance_lifetime, settings.identity_clock_skew_allowance
         )
         self._reviews = asyncio.Semaphore(max(1, settings.kube_apiclient_burst))
+        self._callers = Buckets(_CALLS_BURST, _CALLS_PER_S, _CALLERS_MAX)
         self.events = Recorder(kube, "linkerd-identity")
         self.deployment = Subject(
             "Deployment", "linkerd-identity", settings.controller_namespace, "apps/v1"
@@ -123,6 +135,9 @@ class Service:
         issuer = self._files.issuer
         if issuer is None:
             raise Unavailable("cert issuer not ready yet")
+        # A pod has a token of its own and needs a certificate once a day.
+        if not self._callers.take(hash(request.token), time.monotonic()):
+            raise TooManyRequests(f"too many requests for {request.identity}")
         csr = certify.checked_request(
             request.identity, request.token, request.certificate_signing_request
         )

@@ -247,6 +247,20 @@ async def test_what_a_token_does_not_prove_is_refused(installed: Installed) -> N
         assert [code for _, code in cases] == codes
 
 
+async def test_a_caller_that_asks_too_often_is_refused(installed: Installed) -> None:
+    token = await installed.token("web", "emojivoto", AUDIENCE)
+    async with _identity(installed) as certify:
+        codes = set()
+        for _ in range(200):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await certify(_request("nonsense", csr=b"nonsense"))
+            codes.add(caught.value.code())
+            if grpc.StatusCode.RESOURCE_EXHAUSTED in codes:
+                break
+        assert grpc.StatusCode.RESOURCE_EXHAUSTED in codes
+        assert (await certify(_request(token))).leaf_certificate
+
+
 async def test_a_new_issuer_is_taken_over_and_a_broken_one_skipped(installed: Installed) -> None:
     files = installed.folder / "linkerd-identity-issuer"
     async with _identity(installed) as certify:
