@@ -285,11 +285,14 @@ async fn unary(
         .map(|index| {
             let sender = connections[index % connections.len()].clone();
             let (left, samples, failure) = (left.clone(), samples.clone(), failure.clone());
-            let call = Call::new(options, index);
+            let requests: Result<Vec<Call>, String> = (0..options.requests.len())
+                .map(|request| Call::new(options, request))
+                .collect();
             spawn_local(async move {
-                let call = call?;
+                let requests = requests?;
                 while left.get() > 0 {
                     left.set(left.get() - 1);
+                    let call = &requests[left.get() % requests.len()];
                     let before = now_ns();
                     match call.once(sender.clone()).await {
                         Ok(()) => samples.borrow_mut().push(now_ns() - before),
