@@ -39,6 +39,10 @@ def _run(words: list[str]) -> int:
     if words and words[0] == "help":
         words = [*words[1:], "--help"]
     found = _tree.find(words)
+    if found.path[:2] == ("local", "kubectl"):
+        from linkerd.cli.local import kubectl
+
+        kubectl.prefer_installed(words)
     if found.path in _tree.LATER:
         name = " ".join(("linkerd", *found.path))
         raise UsageError(f"this version does not have '{name}' yet")
@@ -95,8 +99,9 @@ def _plugin(name: str, found: _tree.Found) -> int:
 
 def _unknown(name: str, path: tuple[str, ...]) -> UsageError:
     prog = " ".join(("linkerd", *path))
+    hint = getattr(_tree.load(path), "HINT", "") if path else ""
     return UsageError(
-        f'unknown command "{name}" for "{prog}"', hint=f"Run '{prog} --help' for usage."
+        f'unknown command "{name}" for "{prog}"', hint=hint or f"Run '{prog} --help' for usage."
     )
 
 

@@ -259,10 +259,15 @@ async def _collect(socket: WebSocket, name: str) -> Executed:
             out[message[0]] += message[1:]
         if sum(map(len, out.values())) > _OUTPUT_BYTES_MAX:
             raise Unavailable(f"output of exec in {name} exceeds {_OUTPUT_BYTES_MAX} bytes")
-    return Executed(_exit_code(bytes(out[3]), name), bytes(out[1]), bytes(out[2]))
+    return Executed(exit_code(bytes(out[3]), name), bytes(out[1]), bytes(out[2]))
 
 
-def _exit_code(status: bytes, name: str) -> int:
+def exit_code(status: bytes, name: str) -> int:
+    """Returns the exit code that the status channel of `exec` told.
+
+    Raises:
+        Unavailable: it tells none: the command was not run.
+    """
     try:
         answer: Mapping[str, Any] = json.loads(status or b"{}")
     except ValueError:

@@ -38,6 +38,21 @@ def paths(args: argparse.Namespace) -> Paths:
     return Paths(default_state(args.cluster))
 
 
+def existing(args: argparse.Namespace) -> Paths:
+    """Returns the files of a cluster that was started before.
+
+    Raises:
+        UsageError: that is no name of a cluster.
+        LocalError: it was never started.
+    """
+    found = paths(args)
+    if not found.kubeconfig.exists():
+        raise LocalError(
+            f"there is no local cluster {args.cluster!r}", hint="`linkerd local start` makes one"
+        )
+    return found
+
+
 def context(args: argparse.Namespace) -> str:
     """Returns the name of the cluster's context in the user's kubeconfig."""
     return "linkerd-local" if args.cluster == "default" else f"linkerd-local-{args.cluster}"
@@ -52,11 +67,5 @@ def config(args: argparse.Namespace) -> KubeConfig:
     from linkerd.cli import _connect
 
     if not args.kubeconfig and not args.context:
-        file = paths(args).kubeconfig
-        if not file.exists():
-            raise LocalError(
-                f"there is no local cluster {args.cluster!r}",
-                hint="`linkerd local start` makes one",
-            )
-        args.kubeconfig = str(file)
+        args.kubeconfig = str(existing(args).kubeconfig)
     return _connect.config(args)

@@ -1,12 +1,14 @@
-"""Run a command in a pod's container and print what it writes.
+"""Run a command in a pod's container, with your terminal if you want.
 
-Example:
+Examples:
+  linkerd local exec ubuntu -n linkerd-test -it -- /bin/bash
   linkerd local exec deploy/web -n emojivoto -- wget -qO- http://emoji-svc:8801/metrics
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -27,9 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pod", metavar="POD", help="pod, or deploy/web for one of its pods")
     parser.add_argument("-c", "--container", default="", help="container; default the first")
     parser.add_argument("-i", "--stdin", action="store_true", help="pass standard input on")
-    parser.add_argument(
-        "--timeout", type=_args.duration, default=3600.0, metavar="TIME", help="default 1h"
-    )
+    parser.add_argument("-t", "--tty", action="store_true", help="give the command a terminal")
     _args.add_namespace(parser, "namespace of the pod")
     add_flags(parser)
 
@@ -43,24 +43,22 @@ def run(args: argparse.Namespace) -> int:
 
     config = _cluster.config(args)
     namespace = args.namespace or config.namespace
-    stdin = sys.stdin.buffer.read() if args.stdin else None
+    tty = args.tty and os.isatty(0)
+    if args.tty and not tty:
+        print("Unable to use a TTY - input is not a terminal", file=sys.stderr)
 
     async def main(kube: KubeClient) -> int:
-        from linkerd.cli.local import _pods
-        from linkerd.kube import streams
+        from linkerd.cli.local import _pods, _terminal
 
         pod = await _pods.find(kube, args.pod, namespace)
-        ended = await streams.execute(
+        return await _terminal.attach(
             kube,
             pod["metadata"]["name"],
             namespace,
             args.rest,
             container=args.container or _pods.main_container(pod),
-            stdin=stdin,
-            timeout_s=args.timeout,
+            stdin=args.stdin,
+            tty=tty,
         )
-        sys.stdout.buffer.write(ended.stdout)
-        sys.stderr.buffer.write(ended.stderr)
-        return ended.exit_code
 
     return _connect.run(config, main)
