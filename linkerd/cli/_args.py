@@ -6,6 +6,7 @@ Errors and help read like Linkerd's (cobra's) because scripts and eyes know thos
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -37,6 +38,26 @@ class Parser(argparse.ArgumentParser):
             formatter.add_arguments(group._group_actions)
             formatter.end_section()
         return formatter.format_help()
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help with a wide first column, as wide as the terminal is.
+
+    argparse makes a formatter per flag; it must not look up the terminal's size each time, nor
+    import what it does that with.
+    """
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=34, width=_width())
+
+
+@functools.cache
+def _width() -> int:
+    columns = os.environ.get("COLUMNS", "")
+    try:
+        return (int(columns) if columns.isdigit() else os.get_terminal_size().columns) - 2
+    except OSError:
+        return 78
 
 
 def parse(path: tuple[str, ...], module: ModuleType, words: list[str]) -> argparse.Namespace:
@@ -75,6 +96,17 @@ def help_text(path: tuple[str, ...], module: ModuleType) -> str:
         f"{module.SUMMARY}\n\nUsage:\n  {prog} [command]\n\nAvailable Commands:\n{listing}\n"
         f'{_flags_only()}\nUse "{prog} [command] --help" for more information about a command.\n'
     )
+
+
+def options(path: tuple[str, ...], module: ModuleType) -> list[tuple[Sequence[str], str]]:
+    """Returns the names and the help of each of a command's own flags."""
+    parser = _parser(path, module)
+    shared = {id(action) for action in parser._action_groups[-1]._group_actions}
+    return [
+        (action.option_strings, action.help or "")
+        for action in parser._actions
+        if action.option_strings and id(action) not in shared
+    ]
 
 
 def add_output(
@@ -120,9 +152,7 @@ def _parser(path: tuple[str, ...], module: ModuleType) -> Parser:
         prog=prog,
         usage=f"{prog} [flags] {arguments}".rstrip(),
         description=(module.__doc__ or "").strip(),
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
-            prog, max_help_position=34
-        ),
+        formatter_class=_Formatter,
         add_help=False,
         allow_abbrev=False,
     )

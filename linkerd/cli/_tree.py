@@ -53,13 +53,7 @@ ALIASES: dict[tuple[str, ...], tuple[tuple[str, ...], bool]] = {
 }
 
 # Linkerd's commands that this version does not have yet.
-LATER = frozenset(
-    tuple(line.split())
-    for line in (
-        "doc",
-        "multicluster",
-    )
-)
+LATER = frozenset(tuple(line.split()) for line in ("multicluster",))
 
 
 class Found(NamedTuple):

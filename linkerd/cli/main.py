@@ -1,4 +1,4 @@
-"""The entry point: finds the command, parses its flags, runs it, turns errors into exit codes.
+"""The entry point: runs the command line, turns errors into exit codes.
 
 Exit codes are Linkerd's, 0 and 1, and 130 after Ctrl-C. Data goes to stdout, all else to stderr.
 """
@@ -8,19 +8,23 @@ from __future__ import annotations
 import os
 import sys
 
-from linkerd.cli import _args, _gone, _tree
-from linkerd.errors import LinkerdError, UsageError
-
-_HELP = {"-h", "--help"}
+import linkerd
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command line and returns its exit code."""
     words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["version"] and set(words[1:]) in ({"--client"}, {"--client", "--short"}):
+        # Prompts and scripts ask this all the time: it must not cost the import of a parser.
+        print(linkerd.VERSION if "--short" in words else f"Client version: {linkerd.VERSION}")
+        return 0
+    from linkerd.cli import _line
+    from linkerd.errors import LinkerdError
+
     try:
-        return _run(words)
+        return _line.run(words)
     except LinkerdError as error:
-        return _explain(error)
+        return _line.explain(error)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -33,83 +37,3 @@ def main(argv: list[str] | None = None) -> int:
         print(f"Error: {type(error).__name__}: {error}", file=sys.stderr)
         print("this is a defect; --verbose shows where", file=sys.stderr)
         return 1
-
-
-def _run(words: list[str]) -> int:
-    if words and words[0] == "help":
-        words = [*words[1:], "--help"]
-    found = _tree.find(words)
-    if found.path[:2] == ("local", "kubectl"):
-        from linkerd.cli.local import kubectl
-
-        kubectl.prefer_installed(words)
-    if found.path in _tree.LATER:
-        name = " ".join(("linkerd", *found.path))
-        raise UsageError(f"this version does not have '{name}' yet")
-    if found.path in _gone.COMMANDS:
-        name = " ".join(("linkerd", *found.path))
-        raise UsageError(f"'{name}' is no more: {_gone.COMMANDS[found.path]}")
-    if _tree.is_group(found.path):
-        return _group(found)
-    module = _tree.load(found.path)
-    if _HELP & set(found.flags):
-        print(_args.help_text(found.path, module), end="")
-        return 0
-    args = _args.parse(found.path, module, found.flags)
-    if found.renamed:
-        now = " ".join(("linkerd", *found.path))
-        notice = f"Command \"{found.renamed}\" is deprecated, use instead '{now}'"
-        print(notice, file=sys.stderr)
-    if args.verbose:
-        from linkerd import log
-
-        log.configure("debug")
-    args.rest = found.rest
-    exit_code: int = module.run(args)
-    sys.stdout.flush()
-    return exit_code
-
-
-def _group(found: _tree.Found) -> int:
-    """Answers a line that names no command: help, a plugin of the user's, or an error."""
-    unknown = next((word for word in found.flags if not word.startswith("-")), None)
-    if unknown is not None and not _HELP & set(found.flags):
-        if not found.path:
-            return _plugin(unknown, found)
-        raise _unknown(unknown, found.path)
-    if "--version" in found.flags and not found.path:
-        return _run(["version", "--client"])
-    print(_args.help_text(found.path, _tree.load(found.path)), end="")
-    return 0
-
-
-def _plugin(name: str, found: _tree.Found) -> int:
-    """Runs `linkerd-NAME` from PATH. Source: linkerd2 cli/main.go (behaviour)."""
-    import shutil
-    import subprocess
-
-    program = shutil.which(f"linkerd-{name}")
-    if program is None or name == "proxy":
-        raise _unknown(name, ())
-    if found.flags[0] != name:
-        raise UsageError("Cannot accept flags before Linkerd extension name")
-    words = [*found.flags[1:], *(["--", *found.rest] if found.rest else [])]
-    return min(1, abs(subprocess.call([program, *words])))
-
-
-def _unknown(name: str, path: tuple[str, ...]) -> UsageError:
-    prog = " ".join(("linkerd", *path))
-    hint = getattr(_tree.load(path), "HINT", "") if path else ""
-    return UsageError(
-        f'unknown command "{name}" for "{prog}"', hint=hint or f"Run '{prog} --help' for usage."
-    )
-
-
-def _explain(error: LinkerdError) -> int:
-    sys.stdout.flush()
-    if str(error):
-        print(f"Error: {error.message}", file=sys.stderr)
-    if error.hint:
-        print(error.hint, file=sys.stderr)
-    # Linkerd knows no exit codes but 0 and 1; scripts test for them.
-    return 1

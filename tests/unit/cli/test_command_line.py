@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 
+import linkerd
 from linkerd.cli import _tree
 from linkerd.cli.main import main
 
@@ -214,3 +217,27 @@ def test_light_commands_import_nothing_heavy(line: str) -> None:
         [sys.executable, "-c", code, *line.split()], capture_output=True, text=True, check=True
     )
     assert "[]" == done.stderr.strip()
+
+
+def test_asking_for_the_clients_version_needs_no_parser() -> None:
+    code = (
+        "import sys; from linkerd.cli.main import main; main(['version', '--client']); "
+        "print([name for name in ('argparse', 're', 'typing') if name in sys.modules])"
+    )
+    root = Path(linkerd.__file__).parent.parent
+    command = [sys.executable, "-S", "-c", f"import sys; sys.path.insert(0, {str(root)!r}); {code}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert [f"Client version: {linkerd.VERSION}", "[]"] == done.stdout.splitlines()
+
+
+def test_the_reference_lists_every_command_with_its_flags(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert 0 == main(["doc"])
+    body = yaml.safe_load(capsys.readouterr().out)
+    commands = {one["Name"]: one for one in body["CLIReference"]}
+    assert {"check", "viz stat", "diagnostics policy", "local start"} <= set(commands)
+    flags = {option["name"] for option in commands["viz stat"]["Options"]}
+    assert {"from", "to", "time-window"} <= flags
+    assert "kubeconfig" not in flags
+    assert {"Name": "linkerd.io/inject"} in body["AnnotationsReference"]
