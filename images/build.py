@@ -5,7 +5,7 @@
 | archive | images |
 |---|---|
 | control-plane.tar | controller, policy-controller, metrics-api, web, tap: one set of layers |
-| proxy.tar | proxy, proxy-init |
+| proxy.tar | proxy, proxy-init, cni-plugin |
 | demo.tar | emojivoto's, http-echo |
 | prometheus.tar | Prometheus as Debian ships it, with the discovery that it lacks |
 
@@ -35,6 +35,8 @@ PROMETHEUS_TAG = "v2.55.1"
 #: What a node pulls for the data plane stays below this, compressed and unpacked alike.
 PROXY_BYTES_MAX = 12_000_000
 _PROXY = "/usr/lib/linkerd/linkerd-proxy"
+#: What the proxy's binary is called where manifests name other programs.
+PROXY_NAMES = ("linkerd-await", "linkerd2-network-validator")
 _DAEMONS = ("python3", "-m", "linkerd.daemons")
 _PYTHON_ENV = {
     "PYTHONUNBUFFERED": "1",
@@ -102,13 +104,17 @@ def python_layers() -> tuple[oci.Layer, ...]:
 
 
 def data_plane(proxy: Path) -> dict[str, Image]:
-    """Returns the proxy's image and the init container's; the C library is all they add."""
+    """Returns the images of the proxy, its init container and the CNI plugin.
+
+    The C library is all they add, and the names by which the one binary is other programs.
+    """
 
     def image(capabilities: tuple[str, ...], run: Run) -> Image:
         binary = Entry(_PROXY, proxy, mode=0o755, capabilities=capabilities)
         # What the annotation proxy-wait-before-exit-seconds runs.
         sleep = Path("/bin/sleep")
-        entries = [*trees.system(), binary, *trees.program(sleep)]
+        names = [Entry(f"/usr/lib/linkerd/{name}", target=_PROXY) for name in PROXY_NAMES]
+        entries = [*trees.system(), binary, *names, *trees.program(sleep)]
         entries += trees.libraries([proxy, sleep])
         size = sum(one.data.stat().st_size for one in entries if isinstance(one.data, Path))
         if size > PROXY_BYTES_MAX:
@@ -121,6 +127,7 @@ def data_plane(proxy: Path) -> dict[str, Image]:
         f"{REGISTRY}/proxy-init:{VERSION}": image(
             ("net_admin", "net_raw"), Run((_PROXY, "init"), user="65534")
         ),
+        f"{REGISTRY}/cni-plugin:{VERSION}": image((), Run((_PROXY, "cni"))),
     }
 
 

@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from linkerd.errors import RenderError, UsageError
-
 SUMMARY = "Output Kubernetes configs to install Linkerd CNI"
 _CHART = "linkerd2-cni"
 
@@ -43,13 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
     over = flags.checked(flags.CNI, _chart_flags.given(args))
     values = charts.merge_values(over, _chart_flags.helm_values(args), keep_null=True)
-    try:
-        chart = charts.chart_dir(_CHART)
-    except RenderError:
-        raise UsageError(
-            "this version does not have the CNI plugin yet",
-            hint="leave --linkerd-cni-enabled out: each pod's init container writes the rules",
-        ) from None
+    chart = charts.chart_dir(_CHART)
     text = charts.render_chart(chart, values, release=_CHART, namespace=args.cni_namespace)
     _chart_flags.print_manifest(text, args.output)
     return 0

@@ -70,6 +70,15 @@ def test_install_crds() -> None:
     check("install_crds.yaml", install.render_crds())
 
 
+def test_install_cni() -> None:
+    values = {"ignoreInboundPorts": "25,3000-3010", "repairController": {"enabled": True}}
+    chart = charts.chart_dir("linkerd2-cni")
+    text = charts.render_chart(chart, values, release="linkerd2-cni", namespace="linkerd-cni")
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    check("install_cni.yaml", text)
+
+
 def test_inject_manual() -> None:
     values = {**install.default_values(), "identityTrustAnchorsPEM": "ANCHORS\n"}
     options = documents.Options(

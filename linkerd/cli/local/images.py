@@ -44,6 +44,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+#: What the proxy's binary is called where manifests name other programs.
+_PROXY_NAMES = ("linkerd-await", "linkerd2-network-validator")
+
+
 def table() -> dict[str, Any]:
     """Returns our own images and the demos': name → entrypoint, cmd, env, user.
 
@@ -66,7 +70,10 @@ def table() -> dict[str, Any]:
     images = {
         "cr.l5d.io/linkerd/controller": entry(*daemons),
         "cr.l5d.io/linkerd/policy-controller": entry(*daemons, "policy"),
-        "cr.l5d.io/linkerd/proxy": entry(proxy),
+        "cr.l5d.io/linkerd/proxy": {
+            **entry(proxy),
+            "links": {f"/usr/lib/linkerd/{name}": proxy for name in _PROXY_NAMES},
+        },
         "cr.l5d.io/linkerd/proxy-init": entry(proxy, "init"),
         "prom/prometheus": entry(*daemons, "prometheus"),
         "hashicorp/http-echo": entry(*python, "linkerd._demo.http_echo"),

@@ -1,6 +1,7 @@
 //! The data plane of the mesh.
 
 mod admin;
+mod cni;
 mod control;
 mod drain;
 mod http;
@@ -12,6 +13,7 @@ mod net;
 mod outbound;
 mod policy;
 mod random;
+mod ready;
 mod run;
 mod settings;
 mod tap;
@@ -25,15 +27,31 @@ The data plane of the mesh: one proxy beside each application.
 
 Usage: linkerd-proxy               run the proxy; settings come from LINKERD2_PROXY_*
        linkerd-proxy init [flags]  redirect a pod's traffic to the proxy
+       linkerd-proxy validate [flags]
+                                   prove that a pod's traffic is redirected
+       linkerd-proxy cni install   keep the CNI plugin on this node; settings come from its chart
+       linkerd-proxy cni repair    delete pods that started before the plugin was there
        linkerd-proxy --version
        linkerd-proxy --help
+
+By another name it is another program: linkerd-cni, linkerd2-network-validator, linkerd-await.
 ";
 /// What Linkerd's proxy returns for settings that it cannot use.
 const EXIT_SETTINGS: u8 = 64;
 
 fn main() -> ExitCode {
-    match std::env::args().nth(1).as_deref() {
-        Some("init") => linkerd_proxy_intercept::main(std::env::args().skip(2)),
+    let mut args = std::env::args();
+    let name = args.next().unwrap_or_default();
+    match name.rsplit('/').next() {
+        Some(linkerd_proxy_intercept::cni::NAME) => return linkerd_proxy_intercept::cni::main(),
+        Some("linkerd2-network-validator") => return linkerd_proxy_intercept::validate::main(args),
+        Some("linkerd-await") => return ready::main(args),
+        _ => {}
+    }
+    match args.next().as_deref() {
+        Some("init") => linkerd_proxy_intercept::main(args),
+        Some("validate") => linkerd_proxy_intercept::validate::main(args),
+        Some("cni") => cni::main(args.next().as_deref()),
         Some("--version" | "-V") => say(&format!("linkerd-proxy {}\n", env!("CARGO_PKG_VERSION"))),
         Some("--help" | "-h") => say(HELP),
         Some(other) => {

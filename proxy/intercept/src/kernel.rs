@@ -81,9 +81,21 @@ pub(crate) fn raise_net_admin() {
     }
 }
 
+/// Whether our table of this family is there.
+pub(crate) fn present(family: Family) -> Result<bool, Error> {
+    match exchange(&wire::look_up(family)) {
+        Ok(()) => Ok(true),
+        Err(ReplaceError::Refused(_, Errno::NOENT)) => Ok(false),
+        Err(error) => Err(error.describe(family)),
+    }
+}
+
 /// Replaces our table of the ruleset's family in one transaction.
 pub(crate) fn replace(ruleset: &Ruleset) -> Result<(), ReplaceError> {
-    let transaction = wire::replace(ruleset);
+    exchange(&wire::replace(ruleset))
+}
+
+fn exchange(transaction: &wire::Transaction) -> Result<(), ReplaceError> {
     let refused = |stage| move |errno| ReplaceError::Refused(stage, errno);
     let fd = socket(
         AddressFamily::NETLINK,

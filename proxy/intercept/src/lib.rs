@@ -1,29 +1,35 @@
-//! Puts the proxy into a pod's traffic: `linkerd-proxy init`, the init container.
+//! Puts the proxy into a pod's traffic: redirect rules by init container or CNI plugin, and the
+//! proof that they work.
 //!
 //! ```text
-//! arguments ──settings──▶ Settings ──plan──▶ Ruleset ──netlink──▶ bytes ──kernel──▶ nf_tables
-//!                                               └──text──▶ what is logged
+//! init:    arguments ──settings──▶ Settings ──plan──▶ Ruleset ──netlink──▶ bytes ──kernel──▶ nf_tables
+//!                                      ▲                └──text──▶ what is logged
+//! cni ADD: network configuration ──────┘
+//!          + the pod, by ──api──▶ ──decide──▶
 //! ```
 //!
-//! Everything left of `kernel` is a pure function of its argument; `kernel` is the only module that
-//! opens a socket. No `nft` or `iptables` binary is needed. The network validator and the CNI plugin
-//! do not exist yet.
+//! Everything left of `kernel` is a pure function of its argument; `kernel`, `cni/api`, `cni/install`
+//! and `validate` are the edges. No `nft` or `iptables` binary is needed.
 
+pub mod cni;
 mod kernel;
+mod log;
 mod netlink;
 pub mod plan;
 pub mod settings;
 mod text;
 pub mod users;
+=======
+pub mod validate;
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use log::Log;
 use plan::{Family, Ruleset};
-use settings::{LogFormat, LogLevel, Parsed, Settings};
+use settings::{LogLevel, Parsed, Settings};
 
-/// Why `init` failed: one sentence for the user.
+/// Why a program failed: one sentence for the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error(pub String);
 
@@ -50,7 +56,7 @@ pub fn main(args: impl Iterator<Item = String>) -> ExitCode {
             let _ = std::io::stdout().write_all(settings::help().as_bytes());
             return ExitCode::SUCCESS;
         }
-        Err(error) => return fail(&Log::default(), &error),
+        Err(error) => return Log::default().fail(&error),
     };
     let log = Log {
         format: settings.log_format,
@@ -60,18 +66,18 @@ pub fn main(args: impl Iterator<Item = String>) -> ExitCode {
         one_user: users::one_user(&kernel::uid_map()),
         ..settings
     };
-    match init(&settings, &log) {
+    match redirect(&settings, &log) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&log, &error),
+        Err(error) => log.fail(&error),
     }
 }
 
-fn init(settings: &Settings, log: &Log) -> Result<(), Error> {
+fn redirect(settings: &Settings, log: &Log) -> Result<(), Error> {
     let rulesets = plan::plan(settings);
     if settings.simulate {
         log.info("simulating: no rule is written", &[]);
         for ruleset in &rulesets {
-            log.ruleset(ruleset);
+            log_rules(log, ruleset);
         }
         return Ok(());
     }
@@ -89,7 +95,7 @@ fn init(settings: &Settings, log: &Log) -> Result<(), Error> {
     for ruleset in &rulesets {
         match kernel::replace(ruleset) {
             Ok(()) => {
-                log.ruleset(ruleset);
+                log_rules(log, ruleset);
                 let rules = ruleset.rules().count().to_string();
                 log.info(
                     "redirect rules set",
@@ -106,98 +112,8 @@ fn init(settings: &Settings, log: &Log) -> Result<(), Error> {
     Ok(())
 }
 
-fn fail(log: &Log, error: &Error) -> ExitCode {
-    log.write(LogLevel::Error, &error.0, &[]);
-    ExitCode::FAILURE
-}
-
-/// Standard error as `plain` or `json` lines.
-#[derive(Default)]
-struct Log {
-    format: LogFormat,
-    level: LogLevel,
-}
-
-impl Log {
-    fn info(&self, message: &str, fields: &[(&str, &str)]) {
-        self.write(LogLevel::Info, message, fields);
-    }
-
-    fn warn(&self, message: &str, fields: &[(&str, &str)]) {
-        self.write(LogLevel::Warn, message, fields);
-    }
-
-    fn ruleset(&self, ruleset: &Ruleset) {
-        for line in text::render(ruleset).lines() {
-            self.write(LogLevel::Info, line, &[]);
-        }
-    }
-
-    fn write(&self, level: LogLevel, message: &str, fields: &[(&str, &str)]) {
-        if level > self.level {
-            return;
-        }
-        let line = match self.format {
-            LogFormat::Plain => plain_line(level, message, fields),
-            LogFormat::Json => json_line(level, message, fields),
-        };
-        // Nothing is left to tell anyone when standard error is gone.
-        let _ = std::io::stderr().write_all(line.as_bytes());
-    }
-}
-
-fn plain_line(level: LogLevel, message: &str, fields: &[(&str, &str)]) -> String {
-    let mut line = format!("{:<5} {message}", level.name().to_uppercase());
-    for (key, value) in fields {
-        let _ = write!(line, " {key}={value}");
-    }
-    line.push('\n');
-    line
-}
-
-fn json_line(level: LogLevel, message: &str, fields: &[(&str, &str)]) -> String {
-    let mut line = format!(
-        "{{\"level\":\"{}\",\"msg\":{}",
-        level.name(),
-        json_string(message)
-    );
-    for (key, value) in fields {
-        let _ = write!(line, ",{}:{}", json_string(key), json_string(value));
-    }
-    line.push_str("}\n");
-    line
-}
-
-fn json_string(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            c if u32::from(c) < 0x20 => {
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn log_lines_carry_level_message_and_fields() {
-        assert_eq!(
-            "INFO  rules set family=ip\n",
-            plain_line(LogLevel::Info, "rules set", &[("family", "ip")])
-        );
-        assert_eq!(
-            "{\"level\":\"error\",\"msg\":\"bad \\\"x\\\"\\u000a\",\"k\":\"v\"}\n",
-            json_line(LogLevel::Error, "bad \"x\"\n", &[("k", "v")])
-        );
+fn log_rules(log: &Log, ruleset: &Ruleset) {
+    for line in text::render(ruleset).lines() {
+        log.write(LogLevel::Info, line, &[]);
     }
 }

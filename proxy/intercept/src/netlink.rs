@@ -24,6 +24,7 @@ const SUBSYSTEM: u16 = 10;
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
 const NEWTABLE: u16 = SUBSYSTEM << 8;
+const GETTABLE: u16 = SUBSYSTEM << 8 | 1;
 const DELTABLE: u16 = SUBSYSTEM << 8 | 2;
 const NEWCHAIN: u16 = SUBSYSTEM << 8 | 3;
 const NEWRULE: u16 = SUBSYSTEM << 8 | 6;
@@ -53,17 +54,19 @@ const VERDICT_JUMP: i32 = -3;
 const IPPROTO_TCP: u8 = 6;
 const INTERFACE_NAME_BYTES: usize = 16;
 
+/// Encodes the question whether [`TABLE`] is there; the kernel's answer is no error, or ENOENT.
+pub(crate) fn look_up(family: Family) -> Transaction {
+    let mut batch = Batch::new(family);
+    batch.message(GETTABLE, ACK, &string(1, TABLE));
+    Transaction {
+        bytes: batch.bytes,
+        acknowledged: batch.sequence,
+    }
+}
+
 /// Encodes the replacement of [`TABLE`] in the ruleset's family.
 pub(crate) fn replace(ruleset: &Ruleset) -> Transaction {
-    let family = match ruleset.family {
-        Family::Ipv4 => NFPROTO_IPV4,
-        Family::Ipv6 => NFPROTO_IPV6,
-    };
-    let mut batch = Batch {
-        bytes: Vec::new(),
-        sequence: 0,
-        family,
-    };
+    let mut batch = Batch::new(ruleset.family);
     batch.boundary(BATCH_BEGIN);
     batch.message(NEWTABLE, CREATE, &string(1, TABLE));
     batch.message(DELTABLE, 0, &string(1, TABLE));
@@ -92,6 +95,18 @@ struct Batch {
 }
 
 impl Batch {
+    fn new(family: Family) -> Self {
+        let family = match family {
+            Family::Ipv4 => NFPROTO_IPV4,
+            Family::Ipv6 => NFPROTO_IPV6,
+        };
+        Self {
+            bytes: Vec::new(),
+            sequence: 0,
+            family,
+        }
+    }
+
     fn boundary(&mut self, kind: u16) {
         self.push(kind, REQUEST, NFPROTO_UNSPEC, SUBSYSTEM, &[]);
     }

@@ -358,28 +358,33 @@ fn apply(settings: &mut Settings, name: &str, value: &str) -> Result<(), String>
         "iptables-mode" if !matches!(value, "legacy" | "nft" | "plain" | "") => {
             return Err("legacy, nft or plain".to_owned());
         }
-        "log-format" => {
-            settings.log_format = match value {
-                "plain" => LogFormat::Plain,
-                "json" => LogFormat::Json,
-                _ => return Err("plain or json".to_owned()),
-            }
-        }
-        "log-level" => {
-            settings.log_level = LogLevel::ALL
-                .into_iter()
-                .find(|level| {
-                    level.name() == value || (value == "warning" && *level == LogLevel::Warn)
-                })
-                .ok_or("panic, fatal, error, warn, info, debug or trace")?;
-        }
+        "log-format" => settings.log_format = log_format(value)?,
+        "log-level" => settings.log_level = log_level(value)?,
         // The remaining flags choose a program that is not used.
         _ => {}
     }
     Ok(())
 }
 
-fn items<T>(value: &str, parse: fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+pub(crate) fn log_format(value: &str) -> Result<LogFormat, &'static str> {
+    match value {
+        "plain" => Ok(LogFormat::Plain),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("plain or json"),
+    }
+}
+
+pub(crate) fn log_level(value: &str) -> Result<LogLevel, &'static str> {
+    LogLevel::ALL
+        .into_iter()
+        .find(|level| level.name() == value || (value == "warning" && *level == LogLevel::Warn))
+        .ok_or("panic, fatal, error, warn, info, debug or trace")
+}
+
+pub(crate) fn items<T>(
+    value: &str,
+    parse: fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
     let items: Vec<T> = value
         .split(',')
         .map(str::trim)
@@ -392,12 +397,12 @@ fn items<T>(value: &str, parse: fn(&str) -> Result<T, String>) -> Result<Vec<T>,
     Ok(items)
 }
 
-fn port(value: &str) -> Result<u16, String> {
+pub(crate) fn port(value: &str) -> Result<u16, String> {
     let port = value.trim().parse().ok().filter(|&port| port > 0);
     port.ok_or_else(|| "ports between 1 and 65535".to_owned())
 }
 
-fn ports(value: &str) -> Result<Ports, String> {
+pub(crate) fn ports(value: &str) -> Result<Ports, String> {
     let (first, last) = value.split_once('-').unwrap_or((value, value));
     let ports = Ports {
         first: port(first)?,
@@ -422,7 +427,7 @@ fn id(value: &str) -> Result<Option<u32>, String> {
         .map_err(|_| "a numeric id, or -1".to_owned())
 }
 
-fn subnet(value: &str) -> Result<Subnet, String> {
+pub(crate) fn subnet(value: &str) -> Result<Subnet, String> {
     let expected = || "networks such as 10.0.0.0/8".to_owned();
     let (address, prefix) = value.split_once('/').ok_or_else(expected)?;
     let address: IpAddr = address.parse().map_err(|_| expected())?;

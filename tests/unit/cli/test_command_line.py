@@ -83,7 +83,6 @@ def test_words_after_dashes_are_left_alone() -> None:
         ("install --cluster-domain", "flag needs an argument: --cluster-domain"),
         ("install -f /nothing.yml", "cannot read /nothing.yml: No such file"),
         ("install --set a --ignore-cluster", "failed parsing --set data: key 'a' has no value"),
-        ("install-cni", "this version does not have the CNI plugin yet"),
         ("install-cni --cni-log-level loud", "--cni-log-level must be one of: panic, fatal"),
         ("profile web", "You must specify exactly one of --template or --open-api or --proto"),
         ("profile --template", "please specify the name of a service"),
