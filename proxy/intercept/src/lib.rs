@@ -19,7 +19,6 @@ pub mod plan;
 pub mod settings;
 mod text;
 pub mod users;
-=======
 pub mod validate;
 
 use std::io::Write as _;

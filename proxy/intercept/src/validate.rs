@@ -147,9 +147,12 @@ fn validate(settings: &Settings) -> Result<(), Error> {
     stream
         .set_read_timeout(Some(left.max(Duration::from_millis(1))))
         .and_then(|()| stream.read_exact(&mut received))
-        .map_err(|error| match error.kind() {
-            ErrorKind::WouldBlock => unmet(format!("{connect} accepts but does not answer")),
-            _ => unmet(format!("read from {connect}: {error}")),
+        .map_err(|error| {
+            if error.kind() == ErrorKind::WouldBlock {
+                unmet(format!("{connect} accepts but does not answer"))
+            } else {
+                unmet(format!("read from {connect}: {error}"))
+            }
         })?;
     if received != token.as_bytes() {
         return Err(unmet(format!("another server answers at {connect}")));

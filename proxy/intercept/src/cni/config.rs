@@ -31,9 +31,11 @@ impl NetConf {
         let value: Value = serde_json::from_str(text)
             .map_err(|error| Error(format!("network configuration is no JSON: {error}")))?;
         let own = &value["linkerd"];
-        let number = |key: &str, default: i64| match &own[key] {
-            Value::Null => Ok(default),
-            given => given.as_i64().ok_or_else(|| wrong(key, given, "a number")),
+        let number = |key: &str, default: i64| {
+            let given = own.get(key);
+            given.map_or(Ok(default), |given| {
+                given.as_i64().ok_or_else(|| wrong(key, given, "a number"))
+            })
         };
         let port = |key: &str, default| {
             let given = number(key, default)?;
@@ -43,11 +45,11 @@ impl NetConf {
                 .ok_or_else(|| wrong(key, &own[key], "ports between 1 and 65535"))
         };
         let id = |key: &str, default| number(key, default).map(|id| u32::try_from(id).ok());
-        let flag = |key: &str| match &own[key] {
-            Value::Null => Ok(false),
-            given => given
-                .as_bool()
-                .ok_or_else(|| wrong(key, given, "true or false")),
+        let flag = |key: &str| {
+            own.get(key).map_or(Ok(false), |given| {
+                let flag = given.as_bool();
+                flag.ok_or_else(|| wrong(key, given, "true or false"))
+            })
         };
         let level = value["log_level"].as_str().unwrap_or("info");
         Ok(Self {
@@ -80,20 +82,16 @@ impl NetConf {
 }
 
 fn list<T>(own: &Value, key: &str, parse: fn(&str) -> Result<T, String>) -> Result<Vec<T>, Error> {
-    let items = match &own[key] {
-        Value::Null => return Ok(Vec::new()),
-        Value::Array(items) if items.len() <= LIST_ITEMS_MAX => items,
-        given => {
-            return Err(wrong(
-                key,
-                given,
-                &format!("a list of at most {LIST_ITEMS_MAX}"),
-            ))
-        }
+    let Some(given) = own.get(key) else {
+        return Ok(Vec::new());
     };
-    let texts = items.iter().map(|item| match item {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+    let items = given
+        .as_array()
+        .filter(|items| items.len() <= LIST_ITEMS_MAX)
+        .ok_or_else(|| wrong(key, given, &format!("a list of at most {LIST_ITEMS_MAX}")))?;
+    let texts = items.iter().map(|item| {
+        item.as_str()
+            .map_or_else(|| item.to_string(), str::to_owned)
     });
     texts
         .filter(|text| !text.is_empty())

@@ -3,6 +3,8 @@
 //! It puts the plugin's binary and kubeconfig onto the node, then keeps the plugin in every network
 //! configuration it finds, also in those that others write later, and takes all of it off at its end.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -31,6 +33,8 @@ pub struct Installer {
     net_on_node: String,
     server: String,
     plugin: Value,
+    /// What the last round could not understand.
+    failed: RefCell<BTreeMap<PathBuf, Error>>,
     log: Log,
 }
 
@@ -76,6 +80,7 @@ impl Installer {
             net_on_node,
             server: format!("https://{host}:{}", need("KUBERNETES_SERVICE_PORT")?),
             plugin,
+            failed: RefCell::default(),
             log: Log::default(),
         })
     }
@@ -113,8 +118,15 @@ impl Installer {
         self.write(CA, &ca, 0o644)?;
         let kubeconfig = api::kubeconfig(&self.server, &token, &ca_on_node);
         self.write(KUBECONFIG, &kubeconfig, 0o600)?;
-        for path in self.configurations()? {
-            if let Err(error) = self.put_into(&path) {
+        let failed: BTreeMap<PathBuf, Error> = self
+            .configurations()?
+            .into_iter()
+            .filter_map(|path| self.put_into(&path).err().map(|error| (path, error)))
+            .collect();
+        let before = self.failed.replace(failed.clone());
+        for (path, error) in &failed {
+            // Every round would say the same.
+            if before.get(path) != Some(error) {
                 let file = path.display().to_string();
                 let fields = [("file", file.as_str()), ("error", error.0.as_str())];
                 self.log.warn("network configuration left alone", &fields);
