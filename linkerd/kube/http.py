@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import ssl
 import weakref
@@ -20,15 +21,15 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import h11
-
-from linkerd.errors import Unavailable
+from linkerd.errors import Unavailable, UsageError
+from linkerd.kube import http1
 
 _IDLE_MAX = 8
 _REQUESTS_MAX = 64
 _CONNECT_TIMEOUT_S = 10.0
 _READ_BYTES = 65536
 _BODY_BYTES_MAX = 512 * 1024 * 1024
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 # Each TLS connection holds a read buffer of this size, by default 256 KiB: with a watch for each
 # kind that is 5 MB of a daemon at rest. A record is 16 KiB, so this still takes two in one read.
@@ -50,64 +51,50 @@ class Response:
 
 
 class _Connection:
-    """One connection and its HTTP state."""
+    """One connection and where its conversation is."""
 
-    __slots__ = ("_http", "_reader", "reused", "writer")
+    __slots__ = ("_head", "_method", "_open", "reader", "reused", "writer")
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
+        self.reader = reader
         self.writer = writer
-        self._http = h11.Connection(h11.CLIENT)
         self.reused = False
+        self._method = ""
+        self._head: http1.Head | None = None
+        self._open = False
 
     @property
     def alive(self) -> bool:
-        return not self._reader.at_eof() and not self.writer.is_closing()
+        return not self.reader.at_eof() and not self.writer.is_closing()
 
-    async def send(self, head: h11.Request, body: bytes) -> None:
-        data = self._http.send(head) or b""
-        if body:
-            data += self._http.send(h11.Data(data=body)) or b""
-        data += self._http.send(h11.EndOfMessage()) or b""
-        self.writer.write(data)
+    async def send(self, method: str, head: bytes, body: bytes) -> None:
+        self._method, self._open = method, True
+        self.writer.write(head + body if body else head)
         await self.writer.drain()
 
-    async def event(self) -> h11.Event | type[h11.PAUSED]:
+    async def head(self) -> http1.Head:
         while True:
-            event = self._http.next_event()
-            if event is not h11.NEED_DATA:
-                return event  # type: ignore[return-value]
-            self._http.receive_data(await self._reader.read(_READ_BYTES))
-
-    async def head(self) -> h11.Response | h11.InformationalResponse:
-        while True:
-            event = await self.event()
-            if isinstance(event, h11.Response):
-                return event
-            if isinstance(event, h11.InformationalResponse) and event.status_code == 101:
-                return event
-            if isinstance(event, h11.ConnectionClosed):
-                raise ConnectionResetError("closed before an answer")
+            head = http1.response(await http1.read_head(self.reader), asked=self._method)
+            if head.status >= 200 or head.status == 101:
+                self._head = head
+                return head
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        while True:
-            event = await self.event()
-            if isinstance(event, h11.Data):
-                yield bytes(event.data)
-            else:
-                return
+        assert self._head is not None
+        async for chunk in http1.chunks(self.reader, self._head):
+            yield chunk
+        self._open = False
+
+    async def body(self, bytes_max: int) -> bytes | None:
+        assert self._head is not None
+        whole = await http1.body(self.reader, self._head, bytes_max)
+        self._open = whole is None
+        return whole
 
     def recycle(self) -> bool:
         """Readies the connection for its next request; False when it must be closed."""
-        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
-            self._http.start_next_cycle()
-            self.reused = True
-            return self.alive
-        return False
-
-    def take_over(self) -> tuple[bytes, asyncio.StreamReader]:
-        """Returns the bytes that came after the head, and the raw reader."""
-        return self._http.trailing_data[0], self._reader
+        self.reused = True
+        return not self._open and self._head is not None and self._head.keep and self.alive
 
     def close(self) -> None:
         self.writer.close()
@@ -208,7 +195,7 @@ class Http:
                 connection = self._pooled() or await self._connect()
                 try:
                     return await self._exchange(connection, method, target, headers, body)
-                except (OSError, h11.RemoteProtocolError):
+                except (OSError, EOFError):
                     if not connection.reused or method not in _IDEMPOTENT:
                         raise
                 connection = await self._connect()
@@ -233,13 +220,13 @@ class Http:
             async with asyncio.timeout(timeout_s):
                 connection = await self._connect()
                 try:
-                    await connection.send(self._head(method, target, headers, body), body)
+                    await connection.send(method, self._head(method, target, headers, body), body)
                     head = await connection.head()
                 except BaseException:
                     connection.close()
                     raise
         try:
-            yield Streamed(head.status_code, _plain(head), connection)
+            yield Streamed(head.status, dict(head.fields), connection)
         finally:
             connection.close()
 
@@ -258,17 +245,17 @@ class Http:
             async with asyncio.timeout(timeout_s):
                 connection = await self._connect()
                 try:
-                    await connection.send(self._head("GET", target, headers, b""), b"")
+                    await connection.send("GET", self._head("GET", target, headers, b""), b"")
                     head = await connection.head()
-                    if head.status_code == 101:
-                        rest, reader = connection.take_over()
-                        return Upgraded(_plain(head), rest, reader, connection.writer)
-                    body = b"".join([chunk async for chunk in connection.chunks()])
+                    if head.status == 101:
+                        fields = dict(head.fields)
+                        return Upgraded(fields, b"", connection.reader, connection.writer)
+                    body = await connection.body(_BODY_BYTES_MAX)
                 except BaseException:
                     connection.close()
                     raise
                 connection.close()
-                return Response(head.status_code, _plain(head), body)
+                return Response(head.status, dict(head.fields), body or b"")
 
     async def close(self) -> None:
         """Closes every connection, also those that were lent out and not given back."""
@@ -302,14 +289,17 @@ class Http:
         _detect_dead_peer(writer.get_extra_info("socket"))
         return _Connection(reader, writer)
 
-    def _head(self, method: str, target: str, headers: Headers, body: bytes) -> h11.Request:
+    def _head(self, method: str, target: str, headers: Headers, body: bytes) -> bytes:
         fields = [("Host", self._authority)]
         for name, value in headers.items():
             values = value if isinstance(value, tuple) else (value,)
             fields += [(name, each) for each in values]
         if body or method in ("POST", "PUT", "PATCH"):
             fields.append(("Content-Length", str(len(body))))
-        return h11.Request(method=method, target=self._prefix + target, headers=fields)
+        line = f"{method} {self._prefix}{target} HTTP/1.1"
+        if _CONTROL.search(line) or any(_CONTROL.search(name + value) for name, value in fields):
+            raise UsageError("a request holds control characters")
+        return http1.render(line, fields)
 
     async def _exchange(
         self,
@@ -320,15 +310,11 @@ class Http:
         body: bytes,
     ) -> Response:
         try:
-            await connection.send(self._head(method, target, headers, body), body)
+            await connection.send(method, self._head(method, target, headers, body), body)
             head = await connection.head()
-            parts: list[bytes] = []
-            size = 0
-            async for chunk in connection.chunks():
-                size += len(chunk)
-                if size > _BODY_BYTES_MAX:
-                    raise Unavailable(f"{method} {target}: answer exceeds {_BODY_BYTES_MAX} bytes")
-                parts.append(chunk)
+            whole = await connection.body(_BODY_BYTES_MAX)
+            if whole is None:
+                raise Unavailable(f"{method} {target}: answer exceeds {_BODY_BYTES_MAX} bytes")
         except BaseException:
             connection.close()
             raise
@@ -336,11 +322,7 @@ class Http:
             self._idle.append(connection)
         else:
             connection.close()
-        return Response(head.status_code, _plain(head), b"".join(parts))
-
-
-def _plain(head: h11.Response | h11.InformationalResponse) -> dict[str, str]:
-    return {name.decode("ascii"): value.decode("latin-1") for name, value in head.headers}
+        return Response(head.status, dict(head.fields), whole)
 
 
 def _detect_dead_peer(sock: socket.socket | None) -> None:
@@ -364,5 +346,5 @@ def _translated(what: str) -> Iterator[None]:
             f"{what}: certificate refused: {error.verify_message}",
             hint="the kubeconfig's certificate authority must have signed the server's certificate",
         ) from None
-    except (OSError, h11.RemoteProtocolError, asyncio.IncompleteReadError) as error:
+    except (OSError, http1.BadMessage, EOFError) as error:
         raise Unavailable(f"{what}: {error or type(error).__name__}") from None

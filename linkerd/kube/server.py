@@ -10,13 +10,13 @@ import asyncio
 import contextlib
 import os
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
-import h11
-
 from linkerd import log
+from linkerd.kube import http1
 
 BODY_BYTES_MAX = 10 * 1024 * 1024
 """Source: linkerd2 controller/webhook/server.go."""
@@ -25,7 +25,7 @@ _CONNECTIONS_MAX = 512
 _IDLE_S = 90.0
 _HANDLER_S = 30.0
 _CERT_CHECK_S = 5.0
-_READ_BYTES = 65536
+_PHRASES = {each.value: each.phrase for each in HTTPStatus}
 
 _log = log.logger(__name__)
 
@@ -149,7 +149,7 @@ async def serve(
         connections.add(task)
         try:
             await _converse(handler, reader, writer)
-        except (OSError, TimeoutError, h11.ProtocolError, asyncio.CancelledError):
+        except (OSError, TimeoutError, EOFError, http1.BadMessage, asyncio.CancelledError):
             pass  # the peer went away, idled, spoke no HTTP, or we are closing
         finally:
             connections.discard(task)
@@ -168,88 +168,58 @@ async def serve(
 async def _converse(
     handler: Handler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    http = h11.Connection(h11.SERVER, max_incomplete_event_size=32 * 1024)
     while True:
-        request = await _request(http, reader, writer)
-        if request is None:
+        async with asyncio.timeout(_IDLE_S):
+            head = http1.request(await http1.read_head(reader))
+        if head.expects:
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        async with asyncio.timeout(_IDLE_S):
+            body = await http1.body(reader, head, BODY_BYTES_MAX)
+        if body is None:
+            await _send(writer, Answer(413, b"body exceeds 10 MiB\n"), keep=False)
             return
-        if isinstance(request, Answer):
-            await _send(http, writer, request, close=True)
-            return
+        request = Request(
+            head.method,
+            head.target,
+            dict(head.fields),
+            body,
+            head.fields,
+            writer.get_extra_info("peercert") or None,
+        )
         try:
             async with asyncio.timeout(_HANDLER_S):
                 answer = await handler(request)
         except TimeoutError:
             answer = Answer(504, b"no answer in time\n")
         if isinstance(answer, Streamed):
-            await _stream(http, reader, writer, answer)
+            await _stream(reader, writer, answer)
             return
-        await _send(http, writer, answer, head_only=request.method == "HEAD")
-        if http.our_state is not h11.DONE or http.their_state is not h11.DONE:
+        await _send(writer, answer, keep=head.keep, head_only=head.method == "HEAD")
+        if not head.keep:
             return
-        http.start_next_cycle()
-
-
-async def _request(
-    http: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> Request | Answer | None:
-    head: h11.Request | None = None
-    body: list[bytes] = []
-    size = 0
-    while True:
-        event = http.next_event()
-        if event is h11.NEED_DATA:
-            if http.they_are_waiting_for_100_continue:
-                go_on = h11.InformationalResponse(status_code=100, headers=[])
-                writer.write(http.send(go_on) or b"")
-            async with asyncio.timeout(_IDLE_S):
-                http.receive_data(await reader.read(_READ_BYTES))
-        elif isinstance(event, h11.Request):
-            head = event
-        elif isinstance(event, h11.Data):
-            size += len(event.data)
-            if size > BODY_BYTES_MAX:
-                return Answer(413, b"body exceeds 10 MiB\n")
-            body.append(bytes(event.data))
-        elif isinstance(event, h11.EndOfMessage) and head is not None:
-            return Request(
-                head.method.decode("ascii"),
-                head.target.decode("ascii"),
-                dict(fields := _fields(head)),
-                b"".join(body),
-                fields,
-                writer.get_extra_info("peercert") or None,
-            )
-        else:
-            return None
-
-
-def _fields(head: h11.Request) -> tuple[tuple[str, str], ...]:
-    return tuple((k.decode("ascii"), v.decode("latin-1")) for k, v in head.headers)
 
 
 async def _stream(
-    http: h11.Connection,
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    answer: Streamed,
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Streamed
 ) -> None:
     """Sends chunks as they come; the connection is not used again."""
-    headers = [
+    fields = (
         ("Content-Type", answer.content_type),
         *answer.headers.items(),
+        ("Transfer-Encoding", "chunked"),
         ("Connection", "close"),
-    ]
+    )
 
     async def send() -> None:
         with contextlib.suppress(OSError):  # the client went away
-            writer.write(http.send(h11.Response(status_code=answer.status, headers=headers)) or b"")
+            writer.write(_head(answer.status, fields))
             await writer.drain()
             async with contextlib.aclosing(answer.chunks) as chunks:
                 async for chunk in chunks:
-                    writer.write(http.send(h11.Data(data=chunk)) or b"")
-                    await writer.drain()
-            writer.write(http.send(h11.EndOfMessage()) or b"")
+                    if chunk:
+                        writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                        await writer.drain()
+            writer.write(b"0\r\n\r\n")
             await writer.drain()
 
     async def left() -> None:
@@ -264,23 +234,18 @@ async def _stream(
 
 
 async def _send(
-    http: h11.Connection,
-    writer: asyncio.StreamWriter,
-    answer: Answer,
-    *,
-    close: bool = False,
-    head_only: bool = False,
+    writer: asyncio.StreamWriter, answer: Answer, *, keep: bool, head_only: bool = False
 ) -> None:
-    headers = [
+    fields = (
         ("Content-Type", answer.content_type),
         ("Content-Length", str(len(answer.body))),
         *answer.headers.items(),
-    ]
-    if close:
-        headers.append(("Connection", "close"))
-    data = http.send(h11.Response(status_code=answer.status, headers=headers)) or b""
-    if not head_only:
-        data += http.send(h11.Data(data=answer.body)) or b""
-    data += http.send(h11.EndOfMessage()) or b""
-    writer.write(data)
+        *(() if keep else (("Connection", "close"),)),
+    )
+    head = _head(answer.status, fields)
+    writer.write(head if head_only else head + answer.body)
     await writer.drain()
+
+
+def _head(status: int, fields: Iterable[tuple[str, str]]) -> bytes:
+    return http1.render(f"HTTP/1.1 {status} {_PHRASES.get(status, 'Status')}", fields)
