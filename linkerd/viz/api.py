@@ -238,6 +238,8 @@ class MetricsApi:
         answers = {} if request.skip_stats else await self._configured().query_all(query.queries)
         measured = stat.Measured(query, answers)
         matches = selector.parse(request.selector.label_selector)
+        if kind == "authority":
+            return stat.authority_rows(measured, window=request.time_window)
         if KINDS[kind].policy:
             names = await self._policy_names(selected, request.selector.label_selector)
             return stat.policy_rows(selected, names, measured, window=request.time_window)

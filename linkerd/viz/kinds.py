@@ -45,6 +45,7 @@ class Kind:
 
 
 _KINDS = (
+    Kind("authority", "au"),
     Kind("authorizationpolicy", "authzpolicy", ("ap",), policy=True),
     Kind("cronjob", "cj", owns_pods=True),
     Kind("daemonset", "ds", owns_pods=True),

@@ -113,6 +113,8 @@ def stat(
     _refuse(kind, to, from_)
     if kind.policy:
         return _policy(kind, selected, window, tcp)
+    if kind.name == "authority":
+        return _authorities(selected, window, to, from_, cluster_domain)
     if kind.name == "service":
         return _service(selected, window, to, from_, tcp, cluster_domain)
     matchers = Matchers()
@@ -166,8 +168,10 @@ def _refuse(kind: Kind, to: Object | None, from_: Object | None) -> None:
         raise UsageError(
             f"'from' and 'to' queries are not supported with {policy}: it has inbound metrics only"
         )
-    if from_ is not None and from_.kind == "service":
-        raise UsageError("service is not supported as a target on 'from' queries, or 'to' queries")
+    if from_ is not None and from_.kind in ("service", "authority"):
+        raise UsageError(
+            f"{from_.kind} is not supported as a target on 'from' queries, or 'to' queries"
+        )
 
 
 def own(matchers: Matchers, selected: Object) -> None:
@@ -185,6 +189,8 @@ def destination(matchers: Matchers, selected: Object, cluster_domain: str) -> No
         matchers.equal("dst_namespace", selected.namespace).equal("dst_service", selected.name)
     elif selected.kind == "service":
         _authority(matchers, selected, cluster_domain)
+    elif selected.kind == "authority":
+        matchers.equal("authority", selected.name)
     elif selected.kind == "namespace":
         matchers.equal("dst_namespace", selected.name)
     else:
@@ -207,6 +213,19 @@ def _key(kind: Kind, prefix: str = "") -> tuple[str, ...]:
     if kind.name == "namespace":
         return (prefix + "namespace",)
     return (prefix + "namespace", prefix + kind.label)
+
+
+def _authorities(
+    selected: Object, window: str, to: Object | None, from_: Object | None, cluster_domain: str
+) -> StatQuery:
+    """What clients ask for: only they know it, as servers' proxies do not tell authorities apart."""
+    matchers = Matchers().equal("direction", "outbound").present("authority")
+    matchers.equal("authority", selected.name)
+    own(matchers, from_ or Object("pod", selected.namespace))
+    if to is not None:
+        destination(matchers, to, cluster_domain)
+    key = ("namespace", "authority")
+    return StatQuery(http(matchers, key, window), key)
 
 
 def _service(

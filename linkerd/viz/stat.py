@@ -103,6 +103,11 @@ def rows(
     return sorted(found, key=lambda row: (row.resource.namespace, row.resource.name))
 
 
+def authority_rows(measured: Measured, *, window: str) -> list[Row]:
+    """Returns a row for each authority that was asked for, ordered by namespace and name."""
+    return [_row("authority", key, window, measured) for key in sorted(measured.keys)]
+
+
 def policy_rows(
     selected: Object, names: Iterable[RowKey], measured: Measured, *, window: str
 ) -> list[Row]:

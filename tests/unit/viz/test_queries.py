@@ -63,6 +63,19 @@ DEPLOY = Object("deployment", "emojivoto", "web")
             r'authority=~"^web-svc\\.emojivoto\\.svc\\.cluster\\.local.*"',
             ("dst_namespace", "dst_service"),
         ),
+        (
+            Object("authority", "emojivoto"),
+            {"from_": DEPLOY},
+            'direction="outbound", authority!="", namespace="emojivoto", deployment="web"',
+            ("namespace", "authority"),
+        ),
+        (
+            Object("authority", "emojivoto", "web-svc.emojivoto.svc.cluster.local:80"),
+            {},
+            'direction="outbound", authority="web-svc.emojivoto.svc.cluster.local:80", '
+            'namespace="emojivoto"',
+            ("namespace", "authority"),
+        ),
     ],
 )
 def test_requests_are_counted_where_the_question_points(
@@ -100,6 +113,7 @@ def test_tcp_is_asked_for_only_on_request() -> None:
         (Object("potato"), {}),
         (DEPLOY, {"to": Object("all")}),
         (DEPLOY, {"from_": Object("service", "a", "b")}),
+        (DEPLOY, {"from_": Object("authority", "a", "b")}),
         (Object("server", "a"), {"to": DEPLOY}),
         (DEPLOY, {"to": Object("server", "a", "b")}),
         (Object("service", "a"), {"to": Object("service", "a", "b")}),
