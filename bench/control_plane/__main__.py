@@ -58,11 +58,9 @@ async def measure(rows: list[str], kubeconfig: str, quick: bool) -> dict[str, An
         place = Path(folder)
         async with _cluster(kubeconfig, place) as cluster:
             bench = Bench(cluster, place, quick)
-            bench.slices["ten"] = await cluster.service("ten", "10.96.9.1", 10, 0)
+            bench.slices["ten"] = await cluster.service("ten", 10, 0)
             if "large_service" in rows:
-                bench.slices["thousand"] = await cluster.service(
-                    "thousand", "10.96.9.2", 1000, 1000
-                )
+                bench.slices["thousand"] = await cluster.service("thousand", 1000, 1000)
             for row in rows:
                 load_before = os.getloadavg()[0]
                 began = time.monotonic()

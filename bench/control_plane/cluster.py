@@ -68,16 +68,15 @@ class Cluster:
         token: str = answer["status"]["token"]
         return token
 
-    async def service(self, name: str, ip: str, endpoints: int, first: int) -> dict[str, Any]:
+    async def service(self, name: str, endpoints: int, first: int) -> dict[str, Any]:
         """Creates a service with meshed pods behind it; returns its EndpointSlice.
 
         Args:
             name: Its name in the namespace of the bench.
-            ip: Its cluster IP.
             endpoints: How many pods.
             first: Number of the first pod's address in 10.128.0.0/9.
         """
-        await self.kube.create(SERVICES, _service(name, ip))
+        await self.kube.create(SERVICES, _service(name))
         await self.pods([(f"{name}-{i}", name, _ip(first + i)) for i in range(endpoints)])
         piece = {
             "metadata": {
@@ -111,12 +110,9 @@ class Cluster:
 
         await _each(make(*each) for each in wanted)
 
-    async def services(self, count: int, first: int) -> None:
+    async def services(self, count: int) -> None:
         """Creates services without endpoints."""
-        await _each(
-            self.kube.create(SERVICES, _service(f"spare-{i}", _cluster_ip(first + i)))
-            for i in range(count)
-        )
+        await _each(self.kube.create(SERVICES, _service(f"spare-{i}")) for i in range(count))
 
 
 async def _each(jobs: Iterable[Any]) -> None:
@@ -135,16 +131,10 @@ def _ip(number: int) -> str:
     return f"10.{128 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
 
 
-def _cluster_ip(number: int) -> str:
-    return f"10.{96 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
-
-
-def _service(name: str, ip: str) -> dict[str, Any]:
+def _service(name: str) -> dict[str, Any]:
     return {
         "metadata": {"name": name, "namespace": NAMESPACE},
         "spec": {
-            "clusterIP": ip,
-            "clusterIPs": [ip],
             "selector": {"app": name},
             "ports": [{"name": "http", "port": 80, "targetPort": 8080}],
         },

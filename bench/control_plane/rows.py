@@ -304,7 +304,7 @@ async def large_cluster(bench: Bench) -> dict[str, Any]:
         (f"spare-{i}", f"spare-{i % services}", f"10.{200 + (i >> 16)}.{i >> 8 & 255}.{i & 255}")
         for i in range(pods)
     )
-    await bench.cluster.services(services, 8192)
+    await bench.cluster.services(services)
     found: dict[str, Any] = {"pods": pods, "services": services}
     for name in ("destination", "policy", "proxy-injector"):
         async with bench.daemon(name) as running:

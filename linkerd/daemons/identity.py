@@ -77,6 +77,8 @@ class IssuerFiles:
         self._stamp: tuple[Any, ...] = ()
         self.issuer: trust.Issuer | None = None
         self.anchors: Sequence[Any] = ()
+        self._looked_at: datetime | None = None
+        self._problem: str | None = None
 
     def load(self, now: datetime) -> bool:
         """Reads the files if they changed since the last time; returns whether they did.
@@ -99,7 +101,16 @@ class IssuerFiles:
         if problem is not None:
             raise PkiError(f"failed to verify issuer credentials with trust anchors: {problem}")
         self.issuer, self.anchors = issuer, anchors
+        self._looked_at = None
         return True
+
+    def problem(self, now: datetime) -> str | None:
+        """Returns why the issuer is not trusted at `now`; it is looked at once a second."""
+        second = now.replace(microsecond=0)
+        if self.issuer is not None and self._looked_at != second:
+            self._looked_at = second
+            self._problem = trust.problem(self.issuer.chain, self.anchors, now)
+        return self._problem
 
 
 class TooManyRequests(PkiError):
@@ -141,7 +152,7 @@ class Service:
         csr = certify.checked_request(
             request.identity, request.token, request.certificate_signing_request
         )
-        problem = trust.problem(issuer.chain, self._files.anchors, datetime.now(UTC))
+        problem = self._files.problem(datetime.now(UTC))
         if problem is not None:
             self.events.record(self.deployment, "IssuerValidationFailed", problem, warning=True)
             raise UntrustedIssuer(problem)

@@ -148,13 +148,8 @@ def leaf(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(seconds=skew_s))
         .not_valid_after(until)
-        .add_extension(_key_usage(signs_certs=False, is_leaf=True), critical=True)
-        .add_extension(
-            x509.ExtendedKeyUsage(
-                [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-            ),
-            critical=False,
-        )
+        .add_extension(_LEAF_USAGE, critical=True)
+        .add_extension(_LEAF_PURPOSES, critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key()),
             critical=False,
@@ -226,3 +221,9 @@ def _key_usage(*, signs_certs: bool, is_leaf: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
+
+
+_LEAF_USAGE = _key_usage(signs_certs=False, is_leaf=True)
+_LEAF_PURPOSES = x509.ExtendedKeyUsage(
+    [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+)
