@@ -81,12 +81,13 @@ def query(
     """Returns what to ask of Prometheus about the routes of one resource.
 
     Args:
-        selected: Whose proxies measured; for a service, everybody's.
+        selected: Whose proxies measured; for a service, its clients', as for its statistics.
         found: Whose routes.
         window: Prometheus duration.
         outbound: Ask what its clients saw: then retried attempts count on their own.
     """
-    matchers = queries.Matchers().equal("direction", "outbound" if outbound else "inbound")
+    by_clients = outbound or selected.kind == "service"
+    matchers = queries.Matchers().equal("direction", "outbound" if by_clients else "inbound")
     if selected.kind != "service":
         queries.own(matchers, selected)
     names = "|".join(queries.escaped(profile.fqdn) for profile in found)

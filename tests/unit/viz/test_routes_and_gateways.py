@@ -56,6 +56,8 @@ def test_queries_ask_for_the_profiles_destinations() -> None:
     )
     assert "actual" not in asked
     assert "route_actual_response_total" in routes.query(own, found, "1m", outbound=True)["actual"]
+    service = routes.query(Object("service", "emojivoto", "web-svc"), found, "1m", outbound=False)
+    assert '{direction="outbound", dst=~' in service["requests"]
 
 
 def a_table() -> Any:
