@@ -13,7 +13,7 @@ demo: build ## Start a local cluster with emojivoto meshed, and show it
 
 build: .venv/.built ## Build everything into .venv: the linkerd command and the proxy
 
-test: test-unit test-rust test-integration ## Run every test
+test: test-unit test-rust test-integration test-walkthroughs ## Run every test
 
 test-unit: build ## Run the fast Python tests
 	$(PY) -m pytest -n 2
@@ -25,7 +25,7 @@ test-integration: build ## Run the tests that start a local cluster (root)
 	$(PY) -m pytest tests/integration -o addopts="-q --strict-markers -p no:cacheprovider" --timeout 300
 
 test-walkthroughs: build ## Run the documents' walk-throughs on a local cluster (root)
-	$(PY) -m pytest tests/walkthroughs -o addopts="-q --strict-markers -p no:cacheprovider" --timeout 600
+	$(PY) -m pytest tests/walkthroughs -o addopts="-q --strict-markers -p no:cacheprovider" --timeout 1800
 
 test-kubernetes: build ## Run the mesh on a real Kubernetes, and compare ours with it (root, Go)
 	$(PY) -m tests.kubernetes.bed build

@@ -7,7 +7,7 @@ import pytest
 from tests.walkthroughs.steps import Step, Walk
 from tests.walkthroughs.terminal import Terminal
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 CHECK_PRE = """\
 Linkerd core checks
