@@ -256,7 +256,7 @@ BUNDLED = "the manifests come from `demo/emojivoto/emojivoto.yml`"
 
 WALK = Walk(
     "Linkerd Service Mesh 快速上手 (2.11)",
-    "Chinese.",
+    "Chinese. Spaces that do not break, which no shell splits at, are plain ones here.",
     [
         Step("linkerd local start", added="the document's readers have a cluster already"),
         Step(
