@@ -3,7 +3,7 @@ PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SHELL := /bin/bash
 
-.PHONY: help demo build test test-unit test-rust test-integration test-walkthroughs lint golden gen bench scorecard images test-kubernetes test-helm conformance clean
+.PHONY: help demo build test test-unit test-rust test-integration test-walkthroughs test-browser lint golden gen bench scorecard images test-kubernetes test-helm conformance clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ test-integration: build ## Run the tests that start a local cluster (root)
 
 test-walkthroughs: build ## Run the documents' walk-throughs on a local cluster (root)
 	$(PY) -m pytest tests/walkthroughs -o addopts="-q --strict-markers -p no:cacheprovider" --timeout 1800
+
+test-browser: build ## Look at the dashboard with Chromium on a local cluster (root)
+	@bash tools/setup.sh browser
+	$(PY) -m pytest tests/browser -o addopts="-q --strict-markers -p no:cacheprovider" --timeout 240
 
 test-kubernetes: build ## Run the mesh on a real Kubernetes, and compare ours with it (root, Go)
 	$(PY) -m tests.kubernetes.bed build

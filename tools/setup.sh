@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Installs what the project's commands need: Debian packages (as root) and .venv with pinned hashes.
+# `setup.sh browser` installs what only the browser tests need, and no more.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # command the package brings:package
 needed=(prometheus:prometheus cmake:cmake cc:gcc make:make)
+[ "${1:-}" = browser ] && needed=(chromium:chromium nginx:nginx-light)
 missing=()
 for pair in "${needed[@]}"; do
   command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
@@ -20,6 +22,7 @@ if ((${#missing[@]})); then
   apt-get update -qq
   apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
 fi
+[ "${1:-}" = browser ] && exit 0
 for tool in cargo npm; do
   command -v "$tool" >/dev/null || { echo "setup: $tool is missing; install Rust (>= 1.90) and Node (>= 20)" >&2; exit 1; }
 done
