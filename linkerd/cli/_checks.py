@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -112,7 +114,8 @@ class _Printer:
         self._json = output == "json"
         self._terminal = sys.stdout.isatty() and not self._json
         self._short = output == "short"
-        self._table = render.Table(color=self._terminal, short=self._short)
+        self._color = self._terminal and not os.environ.get("NO_COLOR")
+        self._table = render.Table(color=self._color, short=self._short)
         self._results: list[Result] = []
         self._all: list[Result] = []
         self._waiting = False
@@ -125,7 +128,7 @@ class _Printer:
         if self._all:
             print()
         print(f"{banner}\n{'=' * len(banner)}\n")
-        self._table = render.Table(color=self._terminal)
+        self._table = render.Table(color=self._color)
 
     def answer(self, result: Result) -> None:
         """Writes one answer."""
@@ -138,7 +141,7 @@ class _Printer:
     def waiting(self, text: str) -> None:
         """Shows what is waited for on the last line, or clears it."""
         if self._terminal and (text or self._waiting):
-            line = text.split("\n")[0][:100]
+            line = text.split("\n")[0][: shutil.get_terminal_size().columns - 3]
             print(f"\r\033[K{line} …" if text else "\r\033[K", end="", flush=True)
             self._waiting = bool(text)
 

@@ -6,13 +6,14 @@ Source: linkerd2 cli/cmd/inject.go, inject_util.go (streams, texts, what is aske
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from linkerd.check.cluster import Mesh
-from linkerd.cli import _connect, _manifests
-from linkerd.errors import LinkerdError, UsageError
+from linkerd.cli import _connect, _manifests, _running
+from linkerd.errors import Forbidden, LinkerdError, UsageError
 from linkerd.inject import config as proxy_config
 from linkerd.inject.config import Config
 from linkerd.inject.documents import Transformed
@@ -20,6 +21,7 @@ from linkerd.install import charts, install
 from linkerd.kube.client import KubeClient
 from linkerd.kube.resources import CONFIG_MAPS
 
+_WAIT_S = 300.0
 _HINT = "Validate the install with: `linkerd check`"
 
 
@@ -64,6 +66,8 @@ def default_config(args: argparse.Namespace) -> Config:
 def cluster_config(args: argparse.Namespace) -> Config:
     """Returns the settings of the running control plane.
 
+    Waits until it injects: pods that are made before get no proxy. `--manual` needs no injector.
+
     Raises:
         UsageError: Kubernetes or the control plane cannot be found.
     """
@@ -71,12 +75,17 @@ def cluster_config(args: argparse.Namespace) -> Config:
         config = _connect.config(args)
     except LinkerdError as error:
         raise UsageError(f"Cannot connect to Kubernetes: {error.message}", hint=_HINT) from None
-    return _connect.run(config, lambda kube: _read(kube, args.linkerd_namespace))
+    wait_s = 0.0 if args.manual else _WAIT_S
+    return _connect.run(config, lambda kube: _read(kube, args.linkerd_namespace, wait_s))
 
 
-async def _read(kube: KubeClient, namespace: str) -> Config:
+async def _read(kube: KubeClient, namespace: str, wait_s: float) -> Config:
+    mesh = Mesh(kube, namespace)
     try:
-        values = await Mesh(kube, namespace).config()
+        values = await mesh.config()
+        if wait_s:
+            with contextlib.suppress(Forbidden):
+                await _running.wait(mesh, ["proxy-injector"], wait_s)
         roots = await kube.get_or_none(CONFIG_MAPS, "linkerd-identity-trust-roots", namespace)
     except LinkerdError as error:
         raise UsageError(f"Cannot find Linkerd: {error.message}", hint=_HINT) from None

@@ -7,11 +7,10 @@ Example:
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
 from linkerd.cli import _args
-from linkerd.errors import CheckFailed, LinkerdError, UsageError
+from linkerd.errors import LinkerdError, UsageError
 
 if TYPE_CHECKING:
     from linkerd.kube.client import KubeClient
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 SUMMARY = "Output Kubernetes resources to install linkerd-viz extension"
 
 _COMPONENTS = ("destination", "identity", "proxy-injector")
-_RETRY_S = 0.5
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -77,23 +75,9 @@ def _require_control_plane(args: argparse.Namespace) -> None:
 
 
 async def _wait(kube: KubeClient, args: argparse.Namespace) -> None:
-    import asyncio
+    from linkerd.check.cluster import Mesh
+    from linkerd.cli import _running
 
-    from linkerd.check import cluster
-
-    mesh = cluster.Mesh(kube, args.linkerd_namespace)
+    mesh = Mesh(kube, args.linkerd_namespace)
     await mesh.config()
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + args.wait
-    told = False
-    while True:
-        try:
-            cluster.require_components(await mesh.control_plane_pods(), _COMPONENTS)
-            return
-        except CheckFailed:
-            if loop.time() >= deadline:
-                raise
-        if not told:
-            print("Waiting for control plane to become available", file=sys.stderr)
-            told = True
-        await asyncio.sleep(_RETRY_S)
+    await _running.wait(mesh, _COMPONENTS, args.wait)

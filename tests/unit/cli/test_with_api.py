@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from pathlib import Path
@@ -9,7 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from linkerd.cli import _inject
 from linkerd.cli.main import main
+from linkerd.kube.client import KubeClient
+from linkerd.kube.config import load
+from linkerd.kube.resources import PODS
 
 EMOJIVOTO = "demo/emojivoto/emojivoto.yml"
 
@@ -139,6 +144,29 @@ def test_the_control_plane_is_judged_by_its_objects(shell: Shell) -> None:
     assert "√ 'linkerd-config' config map exists" in out
     assert "× control plane replica sets are ready" in out
     assert out.endswith("Status check results are ×\n")
+
+
+async def _run_injector() -> None:
+    labels = {"linkerd.io/control-plane-component": "proxy-injector"}
+    container = {"name": "proxy-injector", "image": "x"}
+    metadata = {"name": "injector", "namespace": "linkerd", "labels": labels}
+    async with KubeClient(load()) as kube:
+        spec = {"containers": [container], "serviceAccountName": "linkerd-proxy-injector"}
+        await kube.create(PODS, {"metadata": metadata, "spec": spec}, "linkerd")
+        pod = await kube.get(PODS, "injector", "linkerd")
+        statuses = [{"name": "proxy-injector", "ready": True}]
+        pod["status"] = {"phase": "Running", "containerStatuses": statuses}
+        await kube.update_status(PODS, pod)
+
+
+def test_injecting_waits_for_an_injector(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_inject, "_WAIT_S", 0.01)
+    code, out, err = shell(f"inject {EMOJIVOTO}")
+    assert (1, "") == (code, out)
+    assert 'No running pods for "linkerd-proxy-injector"' in err
+    assert 0 == shell(f"inject --manual {EMOJIVOTO}")[0]
+    asyncio.run(_run_injector())
+    assert 0 == shell(f"inject {EMOJIVOTO}")[0]
 
 
 def test_injecting_takes_lists_and_reports_on_stderr(shell: Shell) -> None:
