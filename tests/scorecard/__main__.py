@@ -25,6 +25,23 @@ DOCUMENT = ROOT / "docs" / "scorecard.md"
 # Row, module of this package, and what it claims; each module has `check`.
 ROWS = {
     "R21": ("smuggling", "No bytes make the backend see a request that the client did not send"),
+    "R22": ("authorization", "Nobody gets in whom the policy keeps out, in any spelling"),
+    "R28": (
+        "admin",
+        "From afar the admin port shows liveness, readiness, metrics, and does nothing",
+    ),
+    "R13": ("drain", "A proxy that is told to end finishes its work first"),
+    "R20": ("conformance", "The protocols pass as their documents say, and byte for byte"),
+    "R24": ("handshakes", "Bad and slow TLS handshakes are refused, and hurt nobody else"),
+    "R16": (
+        "starvation",
+        "Without descriptors, memory, time or disk the proxy sheds, and recovers",
+    ),
+    "R06": ("labels", "Names that clients make up do not become memory"),
+    "R02": ("burst", "What a burst takes is little, and is given back"),
+    "R01": ("sustained", "A steady load for minutes changes nothing"),
+    "R25": ("slow", "Slow clients lose their connection, and hurt nobody else"),
+    "R19": ("attacks", "Attacks on HTTP/2 are cut, and cost neither memory nor other clients"),
 }
 
 

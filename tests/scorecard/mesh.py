@@ -170,13 +170,18 @@ class Mesh:
         return folder
 
     def admin(
-        self, side: Host, path: str, source: Host | None = None, method: str = "GET"
+        self,
+        side: Host,
+        path: str,
+        source: Host | None = None,
+        method: str = "GET",
+        headers: str = "host: admin",
     ) -> tuple[int, str]:
-        """Status and body of an admin request from `source`, by default over loopback."""
+        """Status and body of an admin request from `source`, by default over loopback; 0 without answer."""
         ip = "127.0.0.1" if source is None else SERVER_IP
         try:
             with contextlib.closing((source or side).connect(ip, 4191, 5.0)) as peer:
-                head = f"{method} {path} HTTP/1.1\r\nhost: {ip}:4191\r\nconnection: close\r\n"
+                head = f"{method} {path} HTTP/1.1\r\n{headers}\r\nconnection: close\r\n"
                 peer.sendall(f"{head}content-length: 0\r\n\r\n".encode())
                 answer = read_all(peer)
         except OSError:
@@ -227,6 +232,17 @@ class Mesh:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def world_of(port: int, protocol: str) -> dict[str, object]:
+    """The default world in which both sides take `port` for `protocol`, without detection."""
+    world = default_world()
+    for entries in world.values():
+        assert isinstance(entries, list)
+        for entry in entries:
+            if str(entry.get("port") or entry["address"]).endswith(str(port)):
+                entry["protocol"] = protocol
+    return world
 
 
 def default_world() -> dict[str, object]:

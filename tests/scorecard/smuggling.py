@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from tests.scorecard.mesh import OWN, SERVER_IP, SERVICE_IP, Host, Mesh, default_world
+from tests.scorecard.mesh import OWN, SERVER_IP, SERVICE_IP, Host, Mesh, world_of
 from tests.scorecard.recorder import Recorder, Seen
 from tests.scorecard.rows import Line, at_least, exactly
 from tests.scorecard.smuggling_variants import PASS, REFUSE, Variant, variants
@@ -31,7 +31,7 @@ class _Sent:
 
 def check() -> Iterator[Line]:
     """Sends every variant both ways."""
-    with Mesh(world=_http_world()) as mesh:
+    with Mesh(world=world_of(OWN, "http1")) as mesh:
         table = variants()
         yield at_least("R21", "variants", len(table), "cases", 300)
         for direction, source, ip in (
@@ -44,18 +44,6 @@ def check() -> Iterator[Line]:
                 sent = list(pool.map(job, range(len(table)), table))
             yield from _judge(direction, sent, recorder)
         yield exactly("R21", "crashed", int(not mesh.alive()), "proxies", 0)
-
-
-def _http_world() -> dict[str, object]:
-    """The same services, HTTP/1 without detection."""
-    world = default_world()
-    for kind in ("services", "servers"):
-        entries = world[kind]
-        assert isinstance(entries, list)
-        for entry in entries:
-            if str(entry.get("port", entry.get("address", ""))).endswith(str(OWN)):
-                entry["protocol"] = "http1"
-    return world
 
 
 def _numbered(octets: bytes, number: int) -> bytes:

@@ -21,6 +21,7 @@ pub mod identity;
 pub mod labels;
 pub mod meta;
 pub mod outbound;
+pub mod path;
 pub mod profile;
 pub mod rate_limit;
 pub mod retry;

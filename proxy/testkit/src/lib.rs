@@ -13,6 +13,7 @@ pub mod authority;
 pub mod client;
 pub mod config;
 pub mod control;
+pub mod decide;
 pub mod echo;
 mod grpc;
 pub mod messages;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use linkerd_proxy_api::{destination as dst, http_route, inbound, meta, net, outbound};
+use prost::Message as _;
 use prost_types::Duration;
 
 use crate::world::{Allow, Endpoint, Protocol, Server, Service, World};
@@ -285,6 +286,10 @@ fn opaque_route(name: &str, backend: &outbound::Backend) -> outbound::OpaqueRout
 /// The answer to `InboundServerPolicies.WatchPort`.
 pub fn server(world: &World, port: u16) -> inbound::Server {
     let server = world.servers.iter().find(|server| server.port == port);
+    let octets = server.and_then(|server| crate::decide::unhex(server.message.as_deref()?));
+    if let Some(message) = octets.and_then(|octets| inbound::Server::decode(&octets[..]).ok()) {
+        return message;
+    }
     let (protocol, allow, labels, reference) = match server {
         Some(Server {
             name,

@@ -71,6 +71,10 @@ pub struct Server {
     /// Who is admitted.
     #[serde(default)]
     pub allow: Allow,
+    /// The whole `io.linkerd.proxy.inbound.Server` in hexadecimal, for what the fields above cannot
+    /// say; then they count for nothing.
+    #[serde(default)]
+    pub message: Option<String>,
 }
 
 /// The protocol of a port.
@@ -218,6 +222,7 @@ impl Server {
             name: name.to_owned(),
             protocol: Protocol::Detect,
             allow: Allow::All,
+            message: None,
         }
     }
 

@@ -1,24 +1,28 @@
 //! `testkit serve FILE`: a scripted control plane and applications until a signal.
+//! `testkit decide`: for each line with a policy and requests, a line with the proxy's decisions.
 //! `testkit identity AUTHORITY FOLDER NAME`: what a proxy named NAME needs in `IDENTITY_DIR`,
 //! with the trust anchors as `anchors.pem`.
 
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use linkerd_proxy_testkit::authority::{write_identity, Authority};
 use linkerd_proxy_testkit::config::Config;
 use linkerd_proxy_testkit::control::ControlPlane;
+use linkerd_proxy_testkit::decide::{self, Case};
 use linkerd_proxy_testkit::echo;
 use tokio::net::TcpListener;
 
-const USAGE: &str = "usage: testkit serve FILE | testkit identity AUTHORITY FOLDER NAME";
+const USAGE: &str =
+    "usage: testkit serve FILE | testkit decide | testkit identity AUTHORITY FOLDER NAME";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let result = match words[..] {
         ["serve", file] => serve(Path::new(file)),
+        ["decide"] => decide_lines(),
         ["identity", authority, folder, name] => {
             identity(Path::new(authority), Path::new(folder), name)
         }
@@ -31,6 +35,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn decide_lines() -> Result<(), String> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    for line in std::io::stdin().lock().lines() {
+        let line = line.map_err(|error| error.to_string())?;
+        let case: Case = serde_json::from_str(&line).map_err(|error| error.to_string())?;
+        let decided = decide::decide(&case)?;
+        let text = serde_json::to_string(&decided).map_err(|error| error.to_string())?;
+        writeln!(out, "{text}").map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 fn identity(authority: &Path, folder: &Path, name: &str) -> Result<(), String> {
