@@ -121,7 +121,7 @@ def render_chart(
                 "Revision": 1,
             },
             "Capabilities": _capabilities(),
-            "Files": {},
+            "Files": _Files(chart_dir),
         }
         template = {"BasePath": f"{chart_dir.name}/templates"}
         rendered = engine.render(
@@ -130,6 +130,17 @@ def render_chart(
     except TemplateError as error:
         raise RenderError(f"cannot render chart {chart_dir.name}: {error}") from error
     return _join(rendered[name] for name in names)
+
+
+class _Files:
+    """`.Files` of templates: a chart's other files, by their path below its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def Get(self, name: str) -> str:  # noqa: N802 (the name that templates use)
+        path = self._folder / name
+        return path.read_text() if path.is_file() else ""
 
 
 def _join(texts: Iterable[str]) -> str:

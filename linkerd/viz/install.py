@@ -27,6 +27,7 @@ ORDER = (
     "prometheus-config.yaml",
     "prometheus.yaml",
     "prometheus-policy.yaml",
+    "grafana.yaml",
     "tap.yaml",
     "tap-injector.yaml",
     "web.yaml",

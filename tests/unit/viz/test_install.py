@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 import yaml
 
 from linkerd.viz import install
+from linkerd.viz.dashboards import DASHBOARDS
 
 
 def objects(**values: Any) -> dict[tuple[str, str], dict[str, Any]]:
@@ -127,6 +129,33 @@ def test_a_restricted_dashboard_cannot_tap() -> None:
     binding = ("ClusterRoleBinding", "linkerd-linkerd-viz-web-admin")
     assert binding in objects()
     assert binding not in objects(dashboard={"restrictPrivileges": True})
+
+
+def test_a_restricted_dashboard_runs_no_checks() -> None:
+    role = ("ClusterRole", "linkerd-linkerd-viz-web-check")
+    assert role in objects()
+    assert role not in objects(dashboard={"restrictPrivileges": True})
+
+
+def test_grafana_comes_with_every_dashboard_only_if_it_is_wanted() -> None:
+    assert ("Deployment", "grafana") not in objects()
+    found = objects(grafana={"enabled": True})
+    boards = {
+        next(iter(body["data"])): json.loads(next(iter(body["data"].values())))
+        for (kind, name), body in found.items()
+        if kind == "ConfigMap" and name.startswith("grafana-dashboard-")
+    }
+    assert set(DASHBOARDS) == {board["uid"] for board in boards.values()}
+    spec = found["Deployment", "grafana"]["spec"]["template"]["spec"]
+    (volume,) = (one for one in spec["volumes"] if one["name"] == "dashboards")
+    assert len(boards) == len(volume["projected"]["sources"])
+    config = found["ConfigMap", "grafana-config"]["data"]
+    (source,) = yaml.safe_load(config["datasources.yaml"])["datasources"]
+    assert "http://prometheus.linkerd-viz.svc.cluster.local:9090" == source["url"]
+    web = container(found["Deployment", "web"])["args"]
+    assert "-grafana-addr=grafana.linkerd-viz.svc.cluster.local:3000" in web
+    own = objects(grafana={"url": "grafana.other:80"})
+    assert "-grafana-addr=grafana.other:80" in container(own["Deployment", "web"])["args"]
 
 
 def test_certificates_can_come_from_cert_manager() -> None:
