@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from google.protobuf.timestamp_pb2 import Timestamp
 from prometheus_client import CollectorRegistry, Gauge
 
@@ -177,6 +178,7 @@ class Service:
             leaf_certificate=made.leaf_der,
             intermediate_certificates=made.chain_der,
             valid_until=stamp,
+            trust_anchors=[cert.public_bytes(Encoding.DER) for cert in self._files.anchors],
         ).SerializeToString()
 
     async def _username(self, token: str) -> str:

@@ -26,7 +26,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0eidentity.proto\x12\x19io.linkerd.proxy.identity\x1a\x1fgoogle/protobuf/timestamp.proto\"V\n\x0e\x43\x65rtifyRequest\x12\x10\n\x08identity\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\x0c\x12#\n\x1b\x63\x65rtificate_signing_request\x18\x03 \x01(\x0c\"\x7f\n\x0f\x43\x65rtifyResponse\x12\x18\n\x10leaf_certificate\x18\x01 \x01(\x0c\x12!\n\x19intermediate_certificates\x18\x02 \x03(\x0c\x12/\n\x0bvalid_until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2n\n\x08Identity\x12\x62\n\x07\x43\x65rtify\x12).io.linkerd.proxy.identity.CertifyRequest\x1a*.io.linkerd.proxy.identity.CertifyResponse\"\x00\x42\x33Z1github.com/linkerd/linkerd2-proxy-api/go/identityb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0eidentity.proto\x12\x19io.linkerd.proxy.identity\x1a\x1fgoogle/protobuf/timestamp.proto\"V\n\x0e\x43\x65rtifyRequest\x12\x10\n\x08identity\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\x0c\x12#\n\x1b\x63\x65rtificate_signing_request\x18\x03 \x01(\x0c\"\x97\x01\n\x0f\x43\x65rtifyResponse\x12\x18\n\x10leaf_certificate\x18\x01 \x01(\x0c\x12!\n\x19intermediate_certificates\x18\x02 \x03(\x0c\x12/\n\x0bvalid_until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\rtrust_anchors\x18\xe9\x07 \x03(\x0c\x32n\n\x08Identity\x12\x62\n\x07\x43\x65rtify\x12).io.linkerd.proxy.identity.CertifyRequest\x1a*.io.linkerd.proxy.identity.CertifyResponse\"\x00\x42\x33Z1github.com/linkerd/linkerd2-proxy-api/go/identityb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'Z1github.com/linkerd/linkerd2-proxy-api/go/identity'
   _globals['_CERTIFYREQUEST']._serialized_start=78
   _globals['_CERTIFYREQUEST']._serialized_end=164
-  _globals['_CERTIFYRESPONSE']._serialized_start=166
-  _globals['_CERTIFYRESPONSE']._serialized_end=293
-  _globals['_IDENTITY']._serialized_start=295
-  _globals['_IDENTITY']._serialized_end=405
+  _globals['_CERTIFYRESPONSE']._serialized_start=167
+  _globals['_CERTIFYRESPONSE']._serialized_end=318
+  _globals['_IDENTITY']._serialized_start=320
+  _globals['_IDENTITY']._serialized_end=430
 # @@protoc_insertion_point(module_scope)

@@ -55,6 +55,7 @@ class CertifyResponse(_message.Message):
     LEAF_CERTIFICATE_FIELD_NUMBER: _builtins.int
     INTERMEDIATE_CERTIFICATES_FIELD_NUMBER: _builtins.int
     VALID_UNTIL_FIELD_NUMBER: _builtins.int
+    TRUST_ANCHORS_FIELD_NUMBER: _builtins.int
     leaf_certificate: _builtins.bytes
     """DER."""
     @_builtins.property
@@ -63,16 +64,23 @@ class CertifyResponse(_message.Message):
 
     @_builtins.property
     def valid_until(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def trust_anchors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Ours: the trust anchors in force, DER, so that proxies follow a rotation without a restart; fields
+        from 1001 on are unknown to Linkerd's proxy, which skips them.
+        """
+
     def __init__(
         self,
         *,
         leaf_certificate: _builtins.bytes = ...,
         intermediate_certificates: _abc.Iterable[_builtins.bytes] | None = ...,
         valid_until: _timestamp_pb2.Timestamp | None = ...,
+        trust_anchors: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["valid_until", b"valid_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["intermediate_certificates", b"intermediate_certificates", "leaf_certificate", b"leaf_certificate", "valid_until", b"valid_until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["intermediate_certificates", b"intermediate_certificates", "leaf_certificate", b"leaf_certificate", "trust_anchors", b"trust_anchors", "valid_until", b"valid_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

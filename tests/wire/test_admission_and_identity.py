@@ -222,6 +222,8 @@ async def test_a_token_is_exchanged_for_a_certificate(installed: Installed) -> N
         )
         assert trust.problem(chain, anchors, datetime.now(UTC)) is None
         leaf.verify_directly_issued_by(chain[0])
+        told = [x509.load_der_x509_certificate(der) for der in answer.trust_anchors]
+        assert list(anchors) == told
         assert leaf.not_valid_after_utc == answer.valid_until.ToDatetime(UTC)
         event = await _event(installed, "emojivoto", "IssuedLeafCertificate")
         assert WEB in event["message"]

@@ -43,6 +43,7 @@ generated! {
 }
 
 pub mod convert;
+pub mod otlp;
 
 #[cfg(test)]
 mod tests {

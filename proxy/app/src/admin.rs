@@ -10,12 +10,15 @@ use crate::inbound::{ClientTls, Inbound};
 use crate::log::Level;
 use crate::net::io::Io;
 use crate::net::socket::canonical;
-use http::header::{ALLOW, CONTENT_TYPE};
+use flate2::write::GzEncoder;
+use flate2::Compression;
+use http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use linkerd_proxy_core::server::Verdict;
 use std::io;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,16 +129,17 @@ impl Admin {
             "/ready" if self.inbound.tls.is_ready() => text(StatusCode::OK, "ready\n"),
             "/ready" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
             "/metrics" if get => {
-                let mut response = Response::new(Body::full(self.inbound.metrics.render()));
-                response
-                    .headers_mut()
-                    .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-                response
+                let accepted = request.headers().get_all(ACCEPT_ENCODING).iter();
+                let gzip = accepted
+                    .filter_map(|value| value.to_str().ok())
+                    .any(|value| value.contains("gzip"));
+                metrics_page(&self.inbound.metrics.render(), gzip)
             }
             "/proxy-log-level" if client.ip().is_loopback() => self.log_level(request).await,
             "/shutdown" => self.shut_down(&request, client),
             // The environment may hold secrets of the pod.
             "/env.json" if !client.ip().is_loopback() => only_local(),
+            "/env.json" if get && !takes_json(&request) => text(StatusCode::NOT_ACCEPTABLE, ""),
             "/env.json" if get => env_json(request.uri().query()),
             "/metrics" | "/env.json" => text(StatusCode::METHOD_NOT_ALLOWED, ""),
             "/proxy-log-level" => only_local(),
@@ -206,6 +210,41 @@ fn only_local() -> Response<Body> {
         StatusCode::FORBIDDEN,
         "Requests are only permitted from localhost.",
     )
+}
+
+/// Whether the client can do with JSON.
+fn takes_json(request: &Request<Incoming>) -> bool {
+    let mut accepted = request.headers().get_all(ACCEPT).iter().peekable();
+    accepted.peek().is_none()
+        || accepted
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| {
+                ["application/json", "application/*", "*/*"]
+                    .iter()
+                    .any(|one| value.contains(one))
+            })
+}
+
+/// The metrics, compressed if the client likes.
+fn metrics_page(page: &str, gzip: bool) -> Response<Body> {
+    let packed = gzip.then(|| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder
+            .write_all(page.as_bytes())
+            .and_then(|()| encoder.finish())
+    });
+    let mut response = match packed {
+        Some(Ok(packed)) => {
+            let mut response = Response::new(Body::full(packed));
+            let gzip = HeaderValue::from_static("gzip");
+            response.headers_mut().insert(CONTENT_ENCODING, gzip);
+            response
+        }
+        Some(Err(_)) | None => Response::new(Body::full(page.to_owned())),
+    };
+    let plain = HeaderValue::from_static("text/plain");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
+    response
 }
 
 /// The environment, or the named variables, as a JSON object.

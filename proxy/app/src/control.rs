@@ -2,4 +2,5 @@
 
 pub mod client;
 pub mod grpc;
+mod replica;
 pub mod watch;

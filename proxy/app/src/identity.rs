@@ -5,6 +5,7 @@
 pub mod csr;
 
 use crate::control::client::Client;
+use crate::net::anchors;
 use crate::net::tls::{Certified, MeshTls};
 use crate::settings::Identity;
 use crate::telemetry::Metrics;
@@ -138,6 +139,16 @@ async fn certify(
             .into_iter()
             .map(CertificateDer::from),
     );
+    // A file is the word of whoever runs the pod, so it wins.
+    let told = settings.trust_anchors_file.is_none() && !response.trust_anchors.is_empty();
+    if told {
+        // Told by a peer that the anchors of before vouch for.
+        match anchors::of_der(response.trust_anchors).and_then(|roots| tls.trust(roots)) {
+            Ok(true) => info!("trust anchors replaced"),
+            Ok(false) => {}
+            Err(error) => warn!(%error, "trust anchors stay as they were"),
+        }
+    }
     tls.install(Certified {
         chain,
         key: pair.key.clone(),

@@ -4,14 +4,16 @@
 
 pub mod gateway;
 pub mod http;
+pub mod profile;
 pub mod tcp;
 
 use crate::drain::Drain;
 use crate::http::detect::{detect, Detected};
 use crate::http::Version;
+use crate::net::accept::{accept, Room, Seat};
 use crate::net::first::{First, Speakers};
 use crate::net::io::{Io, Peeked, Socket};
-use crate::net::socket::{canonical, configure, original_dst, Options};
+use crate::net::socket::{configure, original_dst, Options};
 use crate::net::tls::MeshTls;
 use crate::outbound::Outbound;
 use crate::policy::{Policies, Watched};
@@ -19,9 +21,9 @@ use crate::settings::Settings;
 use crate::tap::exchange::Labels as TapLabels;
 use crate::tap::Taps;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::spans::Tracer;
 use crate::telemetry::transport::Transport;
 use crate::telemetry::{short_meta, target_labels, Metrics};
-use bytes::Bytes;
 use linkerd_proxy_core::authorize::Peer;
 use linkerd_proxy_core::detect::{tls, Tls};
 use linkerd_proxy_core::identity::Id;
@@ -33,12 +35,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 /// No ClientHello that we answer is longer.
 const HELLO_BYTES_MAX: usize = 16 * 1024;
-/// Pause after the kernel refuses to accept (usually: no file descriptors left).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The inbound side of the proxy.
 pub struct Inbound {
@@ -52,6 +52,10 @@ pub struct Inbound {
     pub metrics: Arc<Metrics>,
     /// Clients of the application's ports.
     pub clients: http::Clients,
+    /// Adds spans to traces.
+    pub tracer: Tracer,
+    /// Service profiles by name.
+    pub profiles: profile::Profiles,
     /// The way out, for a gateway.
     pub outbound: Arc<Outbound>,
     /// Who watches.
@@ -128,31 +132,20 @@ pub struct Accepted {
 
 impl Inbound {
     /// Accepts until the proxy drains.
-    pub async fn run(self: Arc<Self>, listener: TcpListener, drain: Drain) {
-        let stop = drain.signaled();
-        tokio::pin!(stop);
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = &mut stop => return,
-            };
-            match accepted {
-                Ok((tcp, client)) => {
-                    let inbound = self.clone();
-                    let drain = drain.clone();
-                    tokio::spawn(
-                        async move { inbound.connection(tcp, canonical(client), drain).await },
-                    );
-                }
-                Err(error) => {
-                    warn!(%error, "failed to accept");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
+    pub async fn run(self: Arc<Self>, listener: TcpListener, drain: Drain, room: Arc<Room>) {
+        let serve = |tcp, client, seat| {
+            let (me, drain) = (self.clone(), drain.clone());
+            async move { me.connection((tcp, seat), client, drain).await }
+        };
+        accept(listener, &drain, &room, serve).await;
     }
 
-    async fn connection(self: Arc<Self>, tcp: TcpStream, client: SocketAddr, drain: Drain) {
+    async fn connection(
+        self: Arc<Self>,
+        (tcp, seat): (TcpStream, Seat),
+        client: SocketAddr,
+        drain: Drain,
+    ) {
         let target = match original_dst(&tcp) {
             Ok(target) => target,
             Err(error) => {
@@ -160,7 +153,7 @@ impl Inbound {
                 return;
             }
         };
-        if let Err(error) = self.clone().serve(tcp, client, target, drain).await {
+        if let Err(error) = self.clone().serve((tcp, seat), client, target, drain).await {
             debug!(%client, %target, %error, "inbound connection failed");
             if error.kind() == io::ErrorKind::PermissionDenied {
                 return;
@@ -182,7 +175,7 @@ impl Inbound {
     /// Serves one connection whose client meant `target`.
     async fn serve(
         self: Arc<Self>,
-        tcp: TcpStream,
+        (tcp, seat): (TcpStream, Seat),
         client: SocketAddr,
         target: SocketAddr,
         drain: Drain,
@@ -200,7 +193,9 @@ impl Inbound {
         };
         configure(&tcp, options)?;
         if target.port() == settings.inbound_addr.port() {
-            return self.direct(tcp, client, target, drain).await;
+            return self
+                .direct(Socket::seated(tcp, seat), client, target, drain)
+                .await;
         }
         let policy = self.policies.get(target.port());
         let protocol = policy.borrow().protocol;
@@ -211,7 +206,8 @@ impl Inbound {
                 tls: ClientTls::None("port_skipped"),
                 policy,
             };
-            return self.bytes(tcp.into(), accepted, drain, None).await;
+            let io = Socket::seated(tcp, seat).into();
+            return self.bytes(io, accepted, drain, None).await;
         }
         let timeout = match protocol {
             Protocol::Detect(timeout) => timeout,
@@ -221,7 +217,7 @@ impl Inbound {
             | Protocol::Opaque
             | Protocol::Tls => settings.inbound.detect_timeout,
         };
-        let mut io = Io::from(tcp);
+        let mut io = Io::from(Socket::seated(tcp, seat));
         let mut accepted = Accepted {
             client,
             target,
@@ -355,17 +351,14 @@ impl Inbound {
     /// Serves a peer's proxy that dialled our inbound port and says in a header what it wants.
     async fn direct(
         self: Arc<Self>,
-        tcp: TcpStream,
+        socket: Socket,
         client: SocketAddr,
         local: SocketAddr,
         drain: Drain,
     ) -> io::Result<()> {
         let timeout = self.settings.inbound.detect_timeout;
         let refused = |why: &'static str| io::Error::new(io::ErrorKind::InvalidData, why);
-        let accepted = self
-            .tls
-            .accept(Socket::new(tcp, Bytes::new()), true, timeout)
-            .await?;
+        let accepted = self.tls.accept(socket, true, timeout).await?;
         let mut io = accepted.io;
         if !accepted.has_header || accepted.client_id.is_none() {
             return Err(refused(

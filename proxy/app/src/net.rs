@@ -1,5 +1,7 @@
 //! Sockets, TLS, names and copying of bytes.
 
+pub mod accept;
+pub mod anchors;
 pub mod connect;
 pub mod first;
 pub mod io;

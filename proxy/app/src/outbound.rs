@@ -10,6 +10,7 @@ pub mod gate;
 pub mod http;
 pub mod ingress;
 pub mod logical;
+pub mod memory;
 pub mod mirror;
 pub mod profile;
 pub mod tcp;
@@ -22,24 +23,24 @@ use crate::control::watch::Manner;
 use crate::drain::Drain;
 use crate::http::detect::{detect, Detected};
 use crate::http::Version;
+use crate::net::accept::{accept, Room, Seat};
 use crate::net::first::{First, Speakers};
-use crate::net::io::Io;
-use crate::net::socket::{canonical, configure, original_dst, Options};
+use crate::net::io::{Io, Socket};
+use crate::net::socket::{configure, original_dst, Options};
 use crate::net::tls::MeshTls;
 use crate::settings::Settings;
 use crate::tap::Taps;
+use crate::telemetry::spans::Tracer;
 use crate::telemetry::transport::Transport;
 use crate::telemetry::{target_labels, Metrics};
 use linkerd_proxy_core::labels::Labels;
 use linkerd_proxy_core::outbound::Protocol;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
-use tracing::{debug, warn};
-
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+use tracing::debug;
 
 /// The outbound side of the proxy.
 pub struct Outbound {
@@ -53,10 +54,12 @@ pub struct Outbound {
     pub policy: Arc<Client>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Adds spans to traces.
+    pub tracer: Tracer,
     /// What is known of destinations.
     pub cache: discover::Cache,
-    /// Policy fields without effect that were named already.
-    pub warned: Mutex<Vec<&'static str>>,
+    /// What was known of them when they were last used.
+    pub memory: memory::Memory,
     /// Who watches.
     pub taps: Arc<Taps>,
     /// Who speaks first.
@@ -86,28 +89,12 @@ impl Outbound {
     }
 
     /// Accepts until the proxy drains.
-    pub async fn run(self: Arc<Self>, listener: TcpListener, drain: Drain) {
-        let stop = drain.signaled();
-        tokio::pin!(stop);
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = &mut stop => return,
-            };
-            match accepted {
-                Ok((tcp, client)) => {
-                    let outbound = self.clone();
-                    let drain = drain.clone();
-                    tokio::spawn(async move {
-                        outbound.connection(tcp, canonical(client), drain).await
-                    });
-                }
-                Err(error) => {
-                    warn!(%error, "failed to accept");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
+    pub async fn run(self: Arc<Self>, listener: TcpListener, drain: Drain, room: Arc<Room>) {
+        let serve = |tcp, client, seat| {
+            let (me, drain) = (self.clone(), drain.clone());
+            async move { me.connection((tcp, seat), client, drain).await }
+        };
+        accept(listener, &drain, &room, serve).await;
     }
 
     /// Expires idle discoveries for ever.
@@ -123,7 +110,12 @@ impl Outbound {
         }
     }
 
-    async fn connection(self: Arc<Self>, tcp: TcpStream, client: SocketAddr, drain: Drain) {
+    async fn connection(
+        self: Arc<Self>,
+        (tcp, seat): (TcpStream, Seat),
+        client: SocketAddr,
+        drain: Drain,
+    ) {
         let target = match original_dst(&tcp) {
             Ok(target) => target,
             Err(error) => {
@@ -131,7 +123,7 @@ impl Outbound {
                 return;
             }
         };
-        if let Err(error) = self.clone().serve(tcp, client, target, drain).await {
+        if let Err(error) = self.clone().serve((tcp, seat), client, target, drain).await {
             debug!(%client, %target, %error, "outbound connection failed");
             let labels = target_labels(target).with("error", "i/o");
             self.metrics.outbound_tcp_errors.get(&labels).add(1);
@@ -140,7 +132,7 @@ impl Outbound {
 
     async fn serve(
         self: Arc<Self>,
-        tcp: TcpStream,
+        (tcp, seat): (TcpStream, Seat),
         client: SocketAddr,
         target: SocketAddr,
         drain: Drain,
@@ -156,7 +148,7 @@ impl Outbound {
             user_timeout: self.settings.outbound.accept_user_timeout,
         };
         configure(&tcp, options)?;
-        let mut io = Io::from(tcp);
+        let mut io = Io::from(Socket::seated(tcp, seat));
         if self.settings.ingress {
             return self.ingress(io, client, target, drain).await;
         }

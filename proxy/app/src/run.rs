@@ -6,14 +6,20 @@ use crate::drain::Drainer;
 use crate::identity::{self, key_pair};
 use crate::inbound::Inbound;
 use crate::log::Level;
+use crate::net::accept::Room;
+use crate::net::anchors;
 use crate::net::socket::listen;
 use crate::net::tls::MeshTls;
 use crate::outbound::{self, Outbound};
 use crate::policy::Policies;
-use crate::settings::{ControlAddr, Settings};
+use crate::settings::parse::parse_attributes;
+use crate::settings::{ControlAddr, Settings, Trace};
 use crate::tap::{self, Taps};
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::spans::Tracer;
 use crate::telemetry::Metrics;
+use linkerd_proxy_api::otlp::KeyValue;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -57,28 +63,31 @@ async fn serve(settings: Settings, level: Level) -> Result<(), String> {
     let metrics = Arc::new(Metrics::new(settings.metrics_retain_idle));
     let id = &settings.identity;
     let pair = key_pair(&id.dir, id.server_id.as_str())?;
-    let tls = MeshTls::new(
-        &id.trust_anchors,
-        id.server_id.clone(),
-        id.server_name.clone(),
-    );
-    let tls =
-        Arc::new(tls.map_err(|error| format!("LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS: {error}"))?);
-    let client = |target: &ControlAddr| {
+    let bad = |error| format!("LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS: {error}");
+    let roots = anchors::parse(&id.trust_anchors).map_err(bad)?;
+    let tls = MeshTls::new(roots, id.server_id.clone(), id.server_name.clone());
+    let tls = Arc::new(tls.map_err(bad)?);
+    if let Some(path) = &id.trust_anchors_file {
+        tokio::spawn(anchors::follow(path.clone(), tls.clone()));
+    }
+    let client = |name, target: &ControlAddr| {
         let direction = if target.addr.is_loopback() {
             &settings.inbound
         } else {
             &settings.outbound
         };
         Arc::new(Client::new(
+            name,
             target.clone(),
             tls.clone(),
             direction,
+            settings.dns_ttl,
             &metrics.control,
         ))
     };
-    let policy_client = client(&settings.policy);
+    let policy_client = client("policy", &settings.policy);
     announce(&settings);
+    let room = Room::of_process();
     // Bound before anything else, so that early connections wait instead of being refused.
     let admin_listener = bind(settings.admin_addr, 1024)?;
     let inbound_listener = bind(settings.inbound_addr, settings.inbound.backlog)?;
@@ -90,15 +99,23 @@ async fn serve(settings: Settings, level: Level) -> Result<(), String> {
         Some(client) => Some((bind(settings.tap_addr, 1024)?, client.clone())),
         None => None,
     };
+    let tracer = match &settings.trace {
+        None => Tracer::default(),
+        Some(trace) => {
+            let client = client("opentelemetry", &trace.collector);
+            Tracer::start(client, resource(trace), &metrics.spans)
+        }
+    };
     let taps: Arc<Taps> = Arc::default();
     let outbound = Arc::new(Outbound {
-        destination: client(&settings.destination),
+        destination: client("destination", &settings.destination),
         policy: policy_client.clone(),
         settings: settings.clone(),
         tls: tls.clone(),
         metrics: metrics.clone(),
         cache: Default::default(),
-        warned: Default::default(),
+        memory: Default::default(),
+        tracer: tracer.clone(),
         taps: taps.clone(),
         speakers: Default::default(),
         in_flight: Arc::default(),
@@ -111,6 +128,8 @@ async fn serve(settings: Settings, level: Level) -> Result<(), String> {
         tls: tls.clone(),
         metrics: metrics.clone(),
         clients: Default::default(),
+        profiles: Default::default(),
+        tracer,
         taps: taps.clone(),
         access_log: settings.access_log.map(AccessLog::start),
         started: std::time::Instant::now(),
@@ -126,7 +145,7 @@ async fn serve(settings: Settings, level: Level) -> Result<(), String> {
         shutdown,
     });
     tokio::spawn(admin.run(admin_listener, admin_drainer.watch()));
-    let identity_client = client(&settings.identity.svc);
+    let identity_client = client("identity", &settings.identity.svc);
     tokio::spawn(identity::run(
         settings.identity.clone(),
         pair,
@@ -146,10 +165,14 @@ async fn serve(settings: Settings, level: Level) -> Result<(), String> {
             tokio::spawn(Arc::new(server).run(listener, admin_drainer.watch()));
         }
         tokio::spawn(crate::memory::trim_after_bursts(inbound.metrics.clone()));
-        tokio::spawn(inbound.run(inbound_listener, drainer.watch()));
+        tokio::spawn(inbound.run(inbound_listener, drainer.watch(), room.clone()));
         tokio::spawn(outbound.clone().sweep());
         for listener in outbound_listeners {
-            tokio::spawn(outbound.clone().run(listener, drainer.watch()));
+            tokio::spawn(
+                outbound
+                    .clone()
+                    .run(listener, drainer.watch(), room.clone()),
+            );
         }
         std::future::pending::<()>().await;
     };
@@ -162,6 +185,23 @@ async fn serve(settings: Settings, level: Level) -> Result<(), String> {
         warn!("graceful shutdown timed out, some connections were cut");
     }
     Ok(())
+}
+
+/// What spans are told to be from; of one name the last value counts.
+fn resource(trace: &Trace) -> Vec<KeyValue> {
+    let file = trace.attributes_file.as_ref().map(|path| {
+        std::fs::read_to_string(path).unwrap_or_else(|error| {
+            warn!(path, %error, "trace attributes are left out");
+            String::new()
+        })
+    });
+    let file = parse_attributes(&file.unwrap_or_default());
+    let all = trace.first.iter().chain(&file).chain(&trace.last);
+    let by_name: BTreeMap<&String, &String> = all.map(|(name, value)| (name, value)).collect();
+    let pairs = by_name.into_iter();
+    pairs
+        .map(|(name, value)| KeyValue::text(name, value))
+        .collect()
 }
 
 fn announce(settings: &Settings) {

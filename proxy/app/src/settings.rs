@@ -13,8 +13,8 @@ use linkerd_proxy_core::endpoint::Http2Params;
 use linkerd_proxy_core::identity::Id;
 use linkerd_proxy_core::server::DefaultPolicy;
 use parse::{
-    parse_addr, parse_addrs, parse_any, parse_bool, parse_duration, parse_ips, parse_nets,
-    parse_ports, parse_size, HostPort, PortSet,
+    parse_addr, parse_addrs, parse_any, parse_attributes, parse_bool, parse_duration, parse_ips,
+    parse_nets, parse_ports, parse_size, HostPort, PortSet,
 };
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -37,6 +37,28 @@ pub struct StreamLimits {
     pub idle: Option<Duration>,
     /// In all.
     pub lifetime: Option<Duration>,
+}
+
+/// Where spans go and whose they are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trace {
+    /// The collector.
+    pub collector: ControlAddr,
+    /// A file with an attribute in each line.
+    pub attributes_file: Option<String>,
+    /// Attributes that come before those of the file.
+    pub first: Vec<(String, String)>,
+    /// Attributes that come after them.
+    pub last: Vec<(String, String)>,
+}
+
+/// Bounds of the time that an answer of DNS holds.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct DnsTtl {
+    /// At least.
+    pub min: Option<Duration>,
+    /// At most.
+    pub max: Option<Duration>,
 }
 
 /// Socket options and timeouts of one direction.
@@ -64,6 +86,10 @@ pub struct Direction {
     pub queue_capacity: usize,
     /// How long they wait.
     pub failfast_timeout: Duration,
+    /// Connections of bytes that may wait for an endpoint.
+    pub tcp_queue_capacity: usize,
+    /// How long they wait.
+    pub tcp_failfast_timeout: Duration,
     /// Idle HTTP/1 connections per endpoint.
     pub max_idle_conns: usize,
     /// How long an idle HTTP/1 connection is kept.
@@ -115,6 +141,8 @@ pub struct Identity {
     pub dir: String,
     /// PEM.
     pub trust_anchors: String,
+    /// A file of the same, which is read again while the proxy runs.
+    pub trust_anchors_file: Option<String>,
     /// Read at every certification.
     pub token_file: String,
     /// The identity in our certificate.
@@ -192,6 +220,10 @@ pub struct Settings {
     pub policy_workload: String,
     /// Limits of watches.
     pub stream_limits: StreamLimits,
+    /// Where spans go.
+    pub trace: Option<Trace>,
+    /// Limits of how long names of the control plane hold.
+    pub dns_ttl: DnsTtl,
 }
 
 /// One problem: variable, value and what was expected.
@@ -312,6 +344,10 @@ impl Reader<'_> {
                 .read(&key("HTTP_QUEUE_CAPACITY"), parse_any("a number"))
                 .unwrap_or(10_000),
             failfast_timeout: self.duration(&key("HTTP_FAILFAST_TIMEOUT"), defaults.failfast),
+            tcp_queue_capacity: self
+                .read(&key("TCP_QUEUE_CAPACITY"), parse_any("a number"))
+                .unwrap_or(10_000),
+            tcp_failfast_timeout: self.duration(&key("TCP_FAILFAST_TIMEOUT"), defaults.failfast),
             max_idle_conns: self
                 .read(defaults.max_idle, parse_any("a number"))
                 .unwrap_or(10_000),
@@ -492,12 +528,52 @@ pub fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Vec<Pro
             idle: r.read("CONTROL_STREAM_IDLE_TIMEOUT", parse_duration),
             lifetime: r.read("CONTROL_STREAM_LIFETIME", parse_duration),
         },
+        trace: trace(&mut r),
+        dns_ttl: DnsTtl {
+            min: r.read("DNS_MIN_TTL", parse_duration),
+            max: r.read("DNS_MAX_TTL", parse_duration),
+        },
     };
+    let limits = [
+        settings.stream_limits.initial,
+        settings.stream_limits.idle,
+        settings.stream_limits.lifetime,
+    ];
+    let set: Vec<Duration> = limits.into_iter().flatten().collect();
+    if !set.is_sorted() {
+        r.problems.push(Problem(format!(
+            "{PREFIX}CONTROL_STREAM_LIFETIME: expected initial timeout, idle timeout and lifetime in ascending order"
+        )));
+    }
     if r.problems.is_empty() {
         Ok(settings)
     } else {
         Err(r.problems)
     }
+}
+
+fn trace(r: &mut Reader<'_>) -> Option<Trace> {
+    r.text("TRACE_COLLECTOR_SVC_ADDR")?;
+    let collector = r.control("TRACE_COLLECTOR");
+    let named = |name: &str, value: Option<String>| value.map(|value| (name.to_owned(), value));
+    let service = r
+        .text("TRACE_SERVICE_NAME")
+        .unwrap_or("linkerd-proxy".into());
+    let host = (r.lookup)("HOSTNAME").filter(|name| !name.is_empty());
+    let first = [
+        named("service.name", Some(service)),
+        named("host.name", host),
+    ];
+    let extra = r.text("TRACE_EXTRA_ATTRIBUTES").unwrap_or_default();
+    let standard = (r.lookup)("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
+    let mut last = parse_attributes(&extra);
+    last.extend(parse_attributes(&standard.replace(',', "\n")));
+    Some(Trace {
+        collector,
+        attributes_file: r.text("TRACE_ATTRIBUTES_PATH"),
+        first: first.into_iter().flatten().collect(),
+        last,
+    })
 }
 
 fn identity(r: &mut Reader<'_>) -> Identity {
@@ -520,6 +596,7 @@ fn identity(r: &mut Reader<'_>) -> Identity {
     Identity {
         dir: r.required("IDENTITY_DIR"),
         trust_anchors: r.required("IDENTITY_TRUST_ANCHORS"),
+        trust_anchors_file: r.text("IDENTITY_TRUST_ANCHORS_FILE"),
         token_file: r.required("IDENTITY_TOKEN_FILE"),
         server_id: server_id
             .unwrap_or_else(|| Id::parse("unset").expect("a constant name is valid")),

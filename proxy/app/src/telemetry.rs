@@ -10,6 +10,7 @@ pub mod exchange;
 pub mod process;
 pub mod registry;
 pub mod route;
+pub mod spans;
 pub mod stream;
 pub mod transport;
 
@@ -18,6 +19,7 @@ use crate::telemetry::bytes::{ByteFamilies, DetectFamilies};
 use crate::telemetry::registry::{Counter, Family, Gauge, Histogram, Registry};
 use crate::telemetry::route::ControlFamilies;
 use crate::telemetry::route::{ProfileFamilies, RetryFamilies};
+use crate::telemetry::spans::SpanFamilies;
 use crate::telemetry::stream::Both;
 use linkerd_proxy_core::labels::Labels;
 use linkerd_proxy_core::meta::Meta;
@@ -87,6 +89,10 @@ pub struct Metrics {
     pub profiles: ProfileFamilies,
     /// Connections by protocol and route.
     pub bytes: ByteFamilies,
+    /// Bytes to and from endpoints by how far they travel.
+    pub transfer_cost: Arc<Family<Counter>>,
+    /// Spans that are exported.
+    pub spans: SpanFamilies,
     /// Calls to the control plane.
     pub control: ControlFamilies,
     /// Balancers.
@@ -97,6 +103,7 @@ pub struct Metrics {
     cert_refresh: Arc<Family<Gauge>>,
     cert_refreshes: Arc<Family<Counter>>,
     build_info: Arc<Family<Gauge>>,
+    rustls_info: Arc<Family<Gauge>>,
     started: SystemTime,
     /// Shared with the meters of connections.
     pub closed: Arc<AtomicU64>,
@@ -173,8 +180,13 @@ impl Metrics {
             servers: Both::servers(&mut r),
             profiles: ProfileFamilies::new(&mut r),
             bytes: ByteFamilies::new(&mut r),
+            transfer_cost: r.counter(
+                "outbound_tcp_transfer_cost_bytes_total",
+                "The total amount of data transferred in and out of this proxy, by cost zone",
+            ),
+            spans: SpanFamilies::new(&mut r),
             control: ControlFamilies::new(&mut r),
-            balancers: BalancerFamilies::new(&mut r),
+            balancers: BalancerFamilies::new(&mut r, "outbound_http"),
             retry: RetryFamilies::new(&mut r),
             cert_expiration: r.gauge(
                 "control_identity_cert_expiration_timestamp_seconds",
@@ -189,6 +201,7 @@ impl Metrics {
                 "The total number of times this proxy's mTLS identity certificate has been refreshed by the Identity provider",
             ),
             build_info: r.gauge("proxy_build_info", "Proxy build info"),
+            rustls_info: r.gauge("rustls_info", "Proxy TLS info"),
             started: SystemTime::now(),
             closed: Arc::default(),
             registry: r,
@@ -207,6 +220,8 @@ impl Metrics {
                 },
             );
         metrics.build_info.get(&labels).set(1);
+        let tls = tls_labels();
+        metrics.rustls_info.get(&tls).set(1);
         metrics
     }
 
@@ -242,6 +257,21 @@ impl Metrics {
         process::render(&mut out, self.started);
         out
     }
+}
+
+/// What mesh connections are made with.
+fn tls_labels() -> Labels {
+    let provider = crate::net::tls::provider();
+    let suites = provider.cipher_suites.iter();
+    let suites: Vec<String> = suites.map(|one| format!("{:?}", one.suite())).collect();
+    let groups = provider.kx_groups.iter();
+    let groups: Vec<String> = groups.map(|one| format!("{:?}", one.name())).collect();
+    Labels::new()
+        .with("tls_suites", &suites.join(","))
+        .with("tls_kx_groups", &groups.join(","))
+        .with("tls_rand", "AwsLcRs")
+        .with("tls_key_provider", "AwsLcRs")
+        .with("tls_fips", "false")
 }
 
 /// `target_addr`, `target_ip` and `target_port`.

@@ -12,17 +12,28 @@ use crate::backoff::Backoff;
 use crate::rng::Rng;
 use std::time::Duration;
 
-/// When an endpoint is taken out.
+/// When an endpoint is taken out, and for how long.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Accrual {
-    /// After this many failures in a row.
+pub struct Accrual {
+    /// When.
+    pub rule: Rule,
+    /// How long it stays out.
+    pub backoff: Backoff,
+    /// Whether it stays out for as long as it asks for with `retry-after` or gRPC's push-back.
+    pub heeds_hints: bool,
+    /// Endpoints that stay in whatever happens.
+    pub ready_min: u32,
+}
+
+/// What counts against an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rule {
+    /// This many failures in a row.
     Consecutive {
         /// How many, at least 1.
         failures: u32,
-        /// How long it stays out.
-        backoff: Backoff,
     },
-    /// By success rate, and after failures in a row.
+    /// A low success rate, and failures in a row.
     Unified {
         /// Successes per response below which it goes, `0.0..=1.0`; 0 for never.
         threshold: f64,
@@ -32,18 +43,11 @@ pub enum Accrual {
         min_requests: u32,
         /// Failures in a row; 0 for any number.
         failures: u32,
-        /// How long it stays out.
-        backoff: Backoff,
     },
 }
 
-impl Accrual {
-    fn backoff(&self) -> Backoff {
-        match self {
-            Self::Consecutive { backoff, .. } | Self::Unified { backoff, .. } => *backoff,
-        }
-    }
-}
+/// Longer hints are not believed.
+const HINT_MAX: Duration = Duration::from_secs(300);
 
 /// How a response counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +85,8 @@ pub struct Breaker {
     /// Successes and all responses by slot of the window.
     slots: [(u32, u32); SLOTS],
     current: u64,
+    /// How long the last response asked to be left alone.
+    hint: Option<Duration>,
 }
 
 impl Breaker {
@@ -93,6 +99,7 @@ impl Breaker {
             in_a_row: 0,
             slots: [(0, 0); SLOTS],
             current: 0,
+            hint: None,
         }
     }
 
@@ -123,9 +130,24 @@ impl Breaker {
         }
     }
 
-    /// Takes a response in. `Some` is how long the endpoint stays out from now.
-    pub fn responded(&mut self, sign: Sign, now_ns: u64, rng: &mut Rng) -> Option<Duration> {
+    /// Notes how long a response asks to be left alone, before it is taken in.
+    pub fn hinted(&mut self, hint: Duration) {
+        if self.accrual.heeds_hints {
+            self.hint = Some(hint.min(HINT_MAX));
+        }
+    }
+
+    /// Takes a response in. `Some` is how long the endpoint stays out from now; an endpoint that is
+    /// `needed` stays in.
+    pub fn responded(
+        &mut self,
+        sign: Sign,
+        needed: bool,
+        now_ns: u64,
+        rng: &mut Rng,
+    ) -> Option<Duration> {
         self.count(sign, now_ns);
+        let hint = self.hint.take();
         match self.state {
             // Responses to requests from before it was taken out decide nothing.
             State::Open { .. } => None,
@@ -136,13 +158,14 @@ impl Breaker {
                 self.slots = [(0, 0); SLOTS];
                 None
             }
-            State::Probation { .. } => Some(self.open(now_ns, rng)),
-            State::Closed => self.has_failed().then(|| self.open(now_ns, rng)),
+            State::Probation { .. } => Some(self.open(hint, now_ns, rng)),
+            State::Closed => (!needed && self.has_failed()).then(|| self.open(hint, now_ns, rng)),
         }
     }
 
-    fn open(&mut self, now_ns: u64, rng: &mut Rng) -> Duration {
-        let delay = self.accrual.backoff().delay(self.attempt, rng);
+    fn open(&mut self, hint: Option<Duration>, now_ns: u64, rng: &mut Rng) -> Duration {
+        let delay = self.accrual.backoff.delay(self.attempt, rng);
+        let delay = delay.max(hint.unwrap_or_default());
         self.attempt = self.attempt.saturating_add(1);
         let delay_ns = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
         self.state = State::Open {
@@ -152,9 +175,9 @@ impl Breaker {
     }
 
     fn has_failed(&self) -> bool {
-        match self.accrual {
-            Accrual::Consecutive { failures, .. } => self.in_a_row >= failures.max(1),
-            Accrual::Unified {
+        match self.accrual.rule {
+            Rule::Consecutive { failures } => self.in_a_row >= failures.max(1),
+            Rule::Unified {
                 threshold,
                 min_requests,
                 failures,
@@ -178,12 +201,12 @@ impl Breaker {
         match sign {
             Sign::Success => self.in_a_row = 0,
             Sign::Failure => self.in_a_row = self.in_a_row.saturating_add(1),
-            Sign::Limited if matches!(self.accrual, Accrual::Consecutive { .. }) => {
+            Sign::Limited if matches!(self.accrual.rule, Rule::Consecutive { .. }) => {
                 self.in_a_row = 0;
             }
             Sign::Limited => {}
         }
-        let Accrual::Unified { window, .. } = self.accrual else {
+        let Rule::Unified { window, .. } = self.accrual.rule else {
             return;
         };
         let slot_ns = (window.as_nanos() as u64 / SLOTS as u64).max(1);
@@ -225,20 +248,25 @@ mod tests {
         }
     }
 
-    fn consecutive(failures: u32) -> Breaker {
-        Breaker::new(Accrual::Consecutive {
-            failures,
+    fn with(rule: Rule) -> Breaker {
+        Breaker::new(Accrual {
+            rule,
             backoff: backoff(),
+            heeds_hints: true,
+            ready_min: 0,
         })
     }
 
+    fn consecutive(failures: u32) -> Breaker {
+        with(Rule::Consecutive { failures })
+    }
+
     fn unified(threshold: f64, min_requests: u32, failures: u32) -> Breaker {
-        Breaker::new(Accrual::Unified {
+        with(Rule::Unified {
             threshold,
             window: Duration::from_secs(10),
             min_requests,
             failures,
-            backoff: backoff(),
         })
     }
 
@@ -246,11 +274,44 @@ mod tests {
         let mut rng = Rng::new(1);
         signs
             .iter()
-            .filter_map(|sign| breaker.responded(*sign, now_ns, &mut rng))
+            .filter_map(|sign| breaker.responded(*sign, false, now_ns, &mut rng))
             .last()
     }
 
     use Sign::{Failure, Limited, Success};
+
+    #[test]
+    fn hints_lengthen_the_pause_within_bounds_and_needed_endpoints_stay() {
+        let second = Duration::from_secs(1);
+        for (hint, heeds, expected) in [
+            (Some(7 * second), true, 7 * second),
+            (Some(7 * second), false, Duration::from_millis(100)),
+            (
+                Some(Duration::from_millis(1)),
+                true,
+                Duration::from_millis(100),
+            ),
+            (Some(9000 * second), true, HINT_MAX),
+            (None, true, Duration::from_millis(100)),
+        ] {
+            let mut breaker = consecutive(1);
+            breaker.accrual.heeds_hints = heeds;
+            if let Some(hint) = hint {
+                breaker.hinted(hint);
+            }
+            let mut rng = Rng::new(1);
+            assert_eq!(None, breaker.responded(Success, true, 0, &mut rng));
+            if let Some(hint) = hint {
+                breaker.hinted(hint);
+            }
+            assert_eq!(None, breaker.responded(Failure, true, 0, &mut rng));
+            if let Some(hint) = hint {
+                breaker.hinted(hint);
+            }
+            let paused = breaker.responded(Failure, false, 0, &mut rng);
+            assert_eq!(Some(expected), paused, "{hint:?} {heeds}");
+        }
+    }
 
     #[test]
     fn failures_in_a_row_open_it_and_one_success_resets() {
@@ -356,9 +417,9 @@ mod tests {
             for (gap, step) in steps {
                 now += gap;
                 match step {
-                    0 => { breaker.responded(Success, now, &mut rng); }
-                    1 => { breaker.responded(Failure, now, &mut rng); }
-                    2 => { breaker.responded(Limited, now, &mut rng); }
+                    0 => { breaker.responded(Success, false, now, &mut rng); }
+                    1 => { breaker.responded(Failure, false, now, &mut rng); }
+                    2 => { breaker.responded(Limited, false, now, &mut rng); }
                     3 => breaker.sent(now),
                     _ => breaker.forgotten(),
                 }

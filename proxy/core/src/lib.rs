@@ -31,4 +31,5 @@ pub mod server;
 pub mod speaker;
 pub mod tap;
 pub mod timeout;
+pub mod trace;
 pub mod transport_header;

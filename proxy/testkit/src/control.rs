@@ -4,9 +4,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use linkerd_proxy_api::{destination as dst, identity, inbound, outbound};
+use linkerd_proxy_api::{destination as dst, identity, inbound, otlp, outbound};
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -43,6 +44,7 @@ struct State {
     authority: Authority,
     world: watch::Sender<World>,
     amendments: Mutex<Amendments>,
+    stuck: AtomicBool,
     calls: Mutex<Vec<String>>,
 }
 
@@ -53,6 +55,7 @@ impl ControlPlane {
             authority,
             world: watch::channel(world).0,
             amendments: Mutex::default(),
+            stuck: AtomicBool::new(false),
             calls: Mutex::default(),
         };
         Self {
@@ -72,6 +75,11 @@ impl ControlPlane {
     pub fn amend(&self, amendments: Amendments) {
         *self.state.amendments.lock().expect("handlers do not panic") = amendments;
         self.state.world.send_modify(|_| {});
+    }
+
+    /// Takes calls from now on and answers none of them; open streams hear nothing more.
+    pub fn get_stuck(&self) {
+        self.state.stuck.store(true, Ordering::Relaxed);
     }
 
     /// The trust anchors, PEM.
@@ -117,6 +125,7 @@ async fn answer(state: Arc<State>, mut call: Call) {
         "/io.linkerd.proxy.inbound.InboundServerPolicies/WatchPort" => {
             watch_port(&state, &mut call).await
         }
+        "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => export(&state, &mut call),
         path => Err(Status(Code::Unimplemented, format!("no method {path}"))),
     };
     let status = status
@@ -145,8 +154,26 @@ fn certify(state: &State, call: &mut Call) -> Result<(), Status> {
             seconds: leaf.expires,
             nanos: 0,
         }),
+        trust_anchors: vec![],
     };
     let _ = call.send(&response);
+    Ok(())
+}
+
+/// Notes each span as `Span trace parent id kind`.
+fn export(state: &State, call: &mut Call) -> Result<(), Status> {
+    let request: otlp::ExportTraceServiceRequest = decode(call)?;
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
+    let scopes = request
+        .resource_spans
+        .iter()
+        .flat_map(|one| &one.scope_spans);
+    for span in scopes.flat_map(|scope| &scope.spans) {
+        let (trace, parent) = (hex(&span.trace_id), hex(&span.parent_span_id));
+        let (id, kind) = (hex(&span.span_id), span.kind);
+        state.record(format!("Span {trace} {parent} {id} {kind}"));
+    }
+    let _ = call.send(&otlp::ExportTraceServiceResponse {});
     Ok(())
 }
 
@@ -207,6 +234,7 @@ async fn get(state: &State, call: &mut Call) -> Result<(), Status> {
     state.record(format!("Get {}", request.path));
     let mut world = state.world.subscribe();
     let mut sent: Option<dst::WeightedAddrSet> = None;
+    state.answers(call).await?;
     loop {
         let next = messages::destination(&world.borrow_and_update(), &request.path);
         let mut updates = Vec::new();
@@ -256,6 +284,7 @@ async fn follow<M: Message + PartialEq>(
 ) -> Result<(), Status> {
     let mut world = state.world.subscribe();
     let mut sent = None;
+    state.answers(call).await?;
     loop {
         let message = render(&world.borrow_and_update())?;
         if sent.as_ref() != Some(&message) && call.send(&message).is_err() {
@@ -299,6 +328,15 @@ fn decode<M: Message + Default>(call: &Call) -> Result<M, Status> {
 }
 
 impl State {
+    /// Goes on, unless the control plane is stuck; then it waits until the client has gone.
+    async fn answers(&self, call: &mut Call) -> Result<(), Status> {
+        if self.stuck.load(Ordering::Relaxed) {
+            call.closed().await;
+            return Err(Status(Code::NotFound, "the client has gone".to_owned()));
+        }
+        Ok(())
+    }
+
     fn amended<M>(&self, which: impl Fn(&Amendments) -> &Option<Change<M>>, message: &mut M) {
         let amendments = self.amendments.lock().expect("handlers do not panic");
         if let Some(change) = which(&amendments) {

@@ -61,9 +61,10 @@ impl Call {
 
     /// Returns when the client has reset the stream or closed the connection.
     pub(crate) async fn closed(&mut self) {
-        if let Some(stream) = &mut self.stream {
-            let _ = poll_fn(|cx| stream.poll_reset(cx)).await;
-        }
+        let _ = match &mut self.stream {
+            Some(stream) => poll_fn(|cx| stream.poll_reset(cx)).await,
+            None => poll_fn(|cx| self.respond.poll_reset(cx)).await,
+        };
     }
 }
 

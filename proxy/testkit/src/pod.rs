@@ -140,6 +140,20 @@ impl Pod {
         serve(&self.namespace, port, kind);
     }
 
+    /// Takes away the proxy's right to more than `count` descriptors at once.
+    ///
+    /// # Panics
+    /// The proxy has ended.
+    pub fn limit_descriptors(&self, count: u64) {
+        use rustix::process::{prlimit, Pid, Resource, Rlimit};
+        let limit = Rlimit {
+            current: Some(count),
+            maximum: Some(count),
+        };
+        let pid = Pid::from_child(&self.proxy);
+        prlimit(Some(pid), Resource::Nofile, limit).expect("root may limit a process");
+    }
+
     /// Tells the proxy to end and returns how it did.
     ///
     /// # Panics

@@ -3,7 +3,7 @@
 use super::{bad, duration, Invalid};
 use crate::{grpc_route, http_route, http_types, inbound, outbound};
 use linkerd_proxy_core::backoff::Backoff;
-use linkerd_proxy_core::breaker::Accrual;
+use linkerd_proxy_core::breaker::{Accrual, Rule as BreakRule};
 use linkerd_proxy_core::filter::{
     FailureInjector, Filter, HeaderModifier, Injected, PathModifier, Redirect, Rewrite,
 };
@@ -341,18 +341,15 @@ pub fn backoff(message: outbound::ExponentialBackoff) -> Result<Backoff, Invalid
 /// When a bound makes no sense.
 pub fn accrual(message: outbound::FailureAccrual) -> Result<Option<Accrual>, Invalid> {
     use outbound::failure_accrual::Kind;
-    let pause = |message: Option<outbound::ExponentialBackoff>| {
-        backoff(message.ok_or(Invalid::Missing("backoff"))?)
-    };
-    Ok(match message.kind {
-        None => None,
-        Some(Kind::ConsecutiveFailures(consecutive)) => Some(Accrual::Consecutive {
-            failures: match consecutive.max_failures {
+    let (rule, pause) = match message.kind {
+        None => return Ok(None),
+        Some(Kind::ConsecutiveFailures(consecutive)) => {
+            let failures = match consecutive.max_failures {
                 0 => return Err(bad("max_failures", 0)),
                 failures => failures,
-            },
-            backoff: pause(consecutive.backoff)?,
-        }),
+            };
+            (BreakRule::Consecutive { failures }, consecutive.backoff)
+        }
         Some(Kind::Unified(unified)) => {
             let threshold = unified.success_rate_threshold;
             if !(0.0..=1.0).contains(&threshold) {
@@ -365,15 +362,24 @@ pub fn accrual(message: outbound::FailureAccrual) -> Result<Option<Accrual>, Inv
             if window < Duration::from_millis(10) {
                 return Err(bad("decay", format!("{window:?}")));
             }
-            Some(Accrual::Unified {
+            let rule = BreakRule::Unified {
                 threshold,
                 window,
                 min_requests: unified.min_requests,
                 failures: unified.max_consecutive_failures,
-                backoff: pause(unified.backoff)?,
-            })
+            };
+            (rule, unified.backoff)
         }
-    })
+    };
+    let pause = pause.ok_or(Invalid::Missing("backoff"))?;
+    Ok(Some(Accrual {
+        rule,
+        heeds_hints: pause.respect_retry_after_hint,
+        backoff: backoff(pause)?,
+        ready_min: message
+            .ejection
+            .map_or(0, |limits| limits.min_ready_endpoints),
+    }))
 }
 
 #[cfg(test)]

@@ -68,40 +68,6 @@ pub fn policy(message: api::OutboundPolicy) -> Result<ClientPolicy, Invalid> {
     })
 }
 
-/// Names of fields that are set and that this proxy, like Linkerd's, does not act on.
-pub fn ignored(message: &api::OutboundPolicy) -> Vec<&'static str> {
-    use api::failure_accrual::Kind as Breaks;
-    use api::proxy_protocol::Kind;
-    let kind = message.protocol.as_ref().and_then(|p| p.kind.as_ref());
-    let accruals: Vec<&api::FailureAccrual> = match kind {
-        Some(Kind::Detect(detect)) => {
-            let http1 = detect.http1.iter().flat_map(|http| &http.failure_accrual);
-            let http2 = detect.http2.iter().flat_map(|http| &http.failure_accrual);
-            http1.chain(http2).collect()
-        }
-        Some(Kind::Http1(http)) => http.failure_accrual.iter().collect(),
-        Some(Kind::Http2(http)) => http.failure_accrual.iter().collect(),
-        Some(Kind::Grpc(grpc)) => grpc.failure_accrual.iter().collect(),
-        Some(Kind::Opaque(_) | Kind::Tls(_)) | None => Vec::new(),
-    };
-    let mut names = Vec::new();
-    for accrual in accruals {
-        let backoff = match &accrual.kind {
-            Some(Breaks::ConsecutiveFailures(breaks)) => breaks.backoff.as_ref(),
-            Some(Breaks::Unified(breaks)) => breaks.backoff.as_ref(),
-            None => None,
-        };
-        if accrual.ejection.is_some() {
-            names.push("failure accrual: min_ready_endpoints");
-        }
-        if backoff.is_some_and(|backoff| backoff.respect_retry_after_hint) {
-            names.push("failure accrual: respect_retry_after_hint");
-        }
-    }
-    names.dedup();
-    names
-}
-
 fn no_routes() -> Routes {
     Arc::new([])
 }

@@ -24,4 +24,8 @@ pub struct CertifyResponse {
     >,
     #[prost(message, optional, tag = "3")]
     pub valid_until: ::core::option::Option<::prost_types::Timestamp>,
+    /// Ours: the trust anchors in force, DER, so that proxies follow a rotation without a restart; fields
+    /// from 1001 on are unknown to Linkerd's proxy, which skips them.
+    #[prost(bytes = "vec", repeated, tag = "1001")]
+    pub trust_anchors: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }

@@ -1,62 +1,86 @@
-//! A connection to one part of the control plane, made when needed.
+//! Calls to one part of the control plane, spread over all its replicas.
 
 use super::grpc::{code, encode, Status, Streaming};
+use super::replica::{Call, Replica};
 use crate::http::body::Body;
-use crate::net::io::{Io, Socket};
-use crate::net::resolve::resolve;
-use crate::net::socket::{connect, Options};
+use crate::net::resolve::{resolve, Resolved};
+use crate::net::socket::Options;
 use crate::net::tls::MeshTls;
-use crate::settings::{ControlAddr, Direction};
+use crate::settings::{ControlAddr, Direction, DnsTtl};
+use crate::telemetry::balancer::BalancerMetrics;
 use crate::telemetry::exchange::{Exchange, HttpMetrics};
+use crate::telemetry::registry::{Counter, Family};
 use crate::telemetry::route::ControlFamilies;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use linkerd_proxy_core::endpoint::ServerTls;
+use linkerd_proxy_core::labels::Labels;
 use prost::Message;
 use std::io;
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::Mutex;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tracing::debug;
 
-const PING_INTERVAL: Duration = Duration::from_secs(10);
-const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bounds of the time between lookups, when no settings say otherwise.
+const TTL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
-/// Calls one service over one HTTP/2 connection, which is replaced when it breaks.
+/// Between lookups while no replica is well.
+const LOOKUP_PAUSE: Duration = Duration::from_secs(1);
+
+/// Calls one service over one HTTP/2 connection to each replica that is in use.
 pub struct Client {
     target: ControlAddr,
     tls: Arc<MeshTls>,
     connect_timeout: Duration,
     options: Options,
-    connection: Mutex<Option<SendRequest<Body>>>,
+    ttl: DnsTtl,
+    known: Mutex<Known>,
+    /// Held by who looks the name up; the others wait for its answer.
+    lookup: tokio::sync::Mutex<()>,
     metrics: Arc<HttpMetrics>,
+    balancer: BalancerMetrics,
+    resolutions: Arc<Family<Counter>>,
+    name: &'static str,
+}
+
+#[derive(Default)]
+struct Known {
+    replicas: Vec<Arc<Replica>>,
+    /// When the name has to be looked up again.
+    until: Option<Instant>,
+    /// When it was looked up last.
+    asked: Option<Instant>,
 }
 
 impl Client {
-    /// Connects on first use, with the timeouts of `direction`.
+    /// Connects on first use, with the timeouts of `direction`; `name` is the service's in metrics.
     pub fn new(
+        name: &'static str,
         target: ControlAddr,
         tls: Arc<MeshTls>,
         direction: &Direction,
+        ttl: DnsTtl,
         metrics: &ControlFamilies,
     ) -> Self {
         let server = target.identity.as_ref().map(|id| id.as_str());
-        let metrics = metrics.service(&target.addr.to_string(), server);
+        let addr = target.addr.to_string();
         let options = Options {
             keepalive: direction.connect_keepalive,
             user_timeout: direction.connect_user_timeout,
         };
-        let connect_timeout = direction.connect_timeout;
         Self {
+            metrics: metrics.service(&addr, server),
+            balancer: metrics.balancer(name, &addr),
+            resolutions: metrics.resolutions.clone(),
             target,
             tls,
-            connect_timeout,
+            connect_timeout: direction.connect_timeout,
             options,
-            connection: Mutex::new(None),
-            metrics,
+            ttl,
+            known: Mutex::default(),
+            lookup: tokio::sync::Mutex::default(),
+            name,
         }
     }
 
@@ -90,8 +114,8 @@ impl Client {
     ) -> Result<Streaming<Res>, Status> {
         let mut exchange = Exchange::begin(self.metrics.clone(), true);
         let sent = self.send(path, encode(request)).await;
-        let response = match sent {
-            Ok(response) => response,
+        let (response, call) = match sent {
+            Ok(sent) => sent,
             Err(status) => {
                 exchange.fail("unclassified");
                 return Err(status);
@@ -115,88 +139,154 @@ impl Client {
                 format!("http status {}", response.status()),
             ));
         }
-        Ok(Streaming::new(response.into_body(), exchange))
+        Ok(Streaming::new(response.into_body(), exchange, call))
     }
 
-    async fn send(&self, path: &str, message: Bytes) -> Result<Response<Incoming>, Status> {
+    /// Sends to the least loaded of two replicas, and to others when it cannot be reached.
+    async fn send(&self, path: &str, message: Bytes) -> Result<(Response<Incoming>, Call), Status> {
         let unavailable = |error: &dyn std::fmt::Display| Status::new(code::UNAVAILABLE, error);
-        let mut sender = self.sender().await.map_err(|error| unavailable(&error))?;
-        let uri = format!("http://{}{path}", self.target.addr);
-        let request = Request::post(uri)
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(Body::full(message))
-            .map_err(|error| Status::new(code::INTERNAL, error))?;
-        sender
-            .send_request(request)
-            .await
-            .map_err(|error| unavailable(&error))
-    }
-
-    /// The live connection, or a new one.
-    async fn sender(&self) -> io::Result<SendRequest<Body>> {
-        let mut slot = self.connection.lock().await;
-        if let Some(sender) = slot.as_ref().filter(|sender| !sender.is_closed()) {
-            return Ok(sender.clone());
-        }
-        *slot = None;
-        let io = self.dial().await?;
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .keep_alive_while_idle(false)
-            .initial_stream_window_size(1 << 16)
-            .handshake(TokioIo::new(io))
-            .await
-            .map_err(io::Error::other)?;
-        let target = self.target.addr.clone();
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                debug!(%target, %error, "control plane connection ended");
-            }
-        });
-        *slot = Some(sender.clone());
-        Ok(sender)
-    }
-
-    /// Tries the addresses in random order.
-    async fn dial(&self) -> io::Result<Io> {
-        let mut addrs = resolve(&self.target.addr).await?;
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "no address");
-        while !addrs.is_empty() {
-            let addr = addrs.swap_remove(crate::random::with(|rng| rng.below(addrs.len())));
-            match self.dial_one(addr).await {
-                Ok(io) => return Ok(io),
+        let replicas = self.replicas().await.map_err(|error| unavailable(&error))?;
+        let mut untried: Vec<usize> = (0..replicas.len()).collect();
+        let mut last = unavailable(&"no address");
+        while !untried.is_empty() {
+            let at = choose(&replicas, &untried);
+            untried.retain(|i| *i != at);
+            let replica = &replicas[at];
+            let request = Request::post(format!("http://{}{path}", self.target.addr))
+                .header("content-type", "application/grpc")
+                .header("te", "trailers")
+                .body(Body::full(message.clone()))
+                .map_err(|error| Status::new(code::INTERNAL, error))?;
+            let call = Call::to(replica.clone());
+            let timeout = self.connect_timeout;
+            let sender = replica.sender(&self.target, &self.tls, timeout, self.options);
+            let mut sender = match sender.await {
+                Ok(sender) => sender,
                 Err(error) => {
-                    debug!(target_addr = %self.target.addr, %addr, %error, "cannot reach the control plane");
-                    last = error;
+                    debug!(target_addr = %self.target.addr, addr = %replica.addr(), %error, "cannot reach the control plane");
+                    replica.failed();
+                    self.count(&replicas);
+                    last = unavailable(&error);
+                    continue;
                 }
-            }
+            };
+            self.count(&replicas);
+            return match sender.send_request(request).await {
+                Ok(response) => {
+                    call.answered();
+                    Ok((response, call))
+                }
+                Err(error) => {
+                    // It may have seen the call, so whoever follows the stream decides to try again.
+                    replica.failed();
+                    Err(unavailable(&error))
+                }
+            };
         }
         Err(last)
     }
 
-    async fn dial_one(&self, addr: std::net::SocketAddr) -> io::Result<Io> {
-        // The control plane deserves more patience than an endpoint that has equals.
-        let timeout = self.connect_timeout.max(Duration::from_secs(1));
-        let tcp = connect(addr, timeout, self.options).await?;
-        match &self.target.identity {
-            None => Ok(tcp.into()),
-            Some(id) => {
-                let server = ServerTls {
-                    id: id.clone(),
-                    server_name: id.to_string(),
-                };
-                let handshake = self
-                    .tls
-                    .connect(Socket::new(tcp, Bytes::new()), &server, false);
-                tokio::time::timeout(Duration::from_secs(10), handshake)
-                    .await
-                    .map_err(|_| {
-                        io::Error::new(io::ErrorKind::TimedOut, "tls handshake timed out")
-                    })?
+    fn count(&self, replicas: &[Arc<Replica>]) {
+        let ready = replicas.iter().filter(|replica| replica.is_well()).count();
+        self.balancer.endpoints(replicas.len(), ready);
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All replicas, looked up again when what is known has become old.
+    async fn replicas(&self) -> io::Result<Vec<Arc<Replica>>> {
+        let fresh = |known: &Known| {
+            let now = Instant::now();
+            let fresh = known.until.is_some_and(|until| now < until);
+            let well = known.replicas.iter().any(|replica| replica.is_well());
+            let asked = known.asked.is_some_and(|at| now < at + LOOKUP_PAUSE);
+            let enough = (fresh && well) || (asked && !known.replicas.is_empty());
+            enough.then(|| known.replicas.clone())
+        };
+        if let Some(replicas) = fresh(&self.known()) {
+            return Ok(replicas);
+        }
+        let _turn = self.lookup.lock().await;
+        if let Some(replicas) = fresh(&self.known()) {
+            return Ok(replicas);
+        }
+        let resolved = resolve(&self.target.addr).await;
+        self.note(&resolved);
+        let mut known = self.known();
+        known.asked = Some(Instant::now());
+        match resolved {
+            Ok(resolved) => {
+                let (min, max) = (self.ttl.min.unwrap_or(TTL.0), self.ttl.max.unwrap_or(TTL.1));
+                let ttl = resolved.ttl.max(min).min(max.max(min));
+                self.replace(&mut known, resolved.addrs);
+                known.until = Some(Instant::now() + ttl);
             }
+            // What answered before may still do, while names do not.
+            Err(error) if known.replicas.is_empty() => return Err(error),
+            Err(error) => {
+                debug!(target_addr = %self.target.addr, %error, "cannot look the control plane up");
+                known.until = Some(Instant::now() + TTL.0);
+            }
+        }
+        Ok(known.replicas.clone())
+    }
+
+    fn replace(&self, known: &mut Known, addrs: Vec<SocketAddr>) {
+        let keep = |addr: SocketAddr| {
+            let old = known.replicas.iter().find(|old| old.addr() == addr);
+            old.cloned().unwrap_or_else(|| Arc::new(Replica::new(addr)))
+        };
+        let replicas: Vec<Arc<Replica>> = addrs.into_iter().map(keep).collect();
+        self.balancer.resets.add(1);
+        known.replicas = replicas;
+        self.count(&known.replicas);
+    }
+
+    fn note(&self, resolved: &io::Result<Resolved>) {
+        let (record, result) = match resolved {
+            Ok(resolved) => match resolved.record {
+                Some(record) => (record, "ok"),
+                None => return,
+            },
+            Err(_) => ("A/AAAA", "not_found"),
+        };
+        let labels = Labels::new()
+            .with("client", self.name)
+            .with("record_type", record)
+            .with("result", result);
+        self.resolutions.get(&labels).add(1);
+    }
+}
+
+/// The better of two by chance, among those that are well if any is.
+fn choose(replicas: &[Arc<Replica>], untried: &[usize]) -> usize {
+    let well: Vec<usize> = untried
+        .iter()
+        .copied()
+        .filter(|i| replicas[*i].is_well())
+        .collect();
+    let among = if well.is_empty() { untried } else { &well };
+    let load = |i: usize| f64::from(replicas[i].open());
+    let chosen = crate::random::with(|rng| linkerd_proxy_core::balance::pick(among, load, rng));
+    chosen.unwrap_or(untried[0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_go_to_the_less_loaded_of_those_that_are_well() {
+        let replica = |port: u16| Arc::new(Replica::new(([127, 0, 0, 1], port).into()));
+        let replicas = [replica(1), replica(2), replica(3)];
+        let _busy = [Call::to(replicas[0].clone()), Call::to(replicas[0].clone())];
+        replicas[1].failed();
+        for _ in 0..20 {
+            assert_eq!(2, choose(&replicas, &[0, 1, 2]));
+            assert_eq!(0, choose(&replicas, &[0, 1]));
+            assert_eq!(1, choose(&replicas, &[1]), "better than none");
         }
     }
 }

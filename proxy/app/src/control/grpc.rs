@@ -2,6 +2,7 @@
 //!
 //! Source: grpc/grpc doc/PROTOCOL-HTTP2.md.
 
+use super::replica::Call;
 use crate::telemetry::exchange::Exchange;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::HeaderMap;
@@ -151,16 +152,18 @@ pub fn decode<M: Message + Default>(buf: &mut BytesMut) -> Result<Option<M>, Sta
 pub struct Streaming<M> {
     body: Incoming,
     exchange: Exchange,
+    _call: Call,
     buf: BytesMut,
     kind: PhantomData<fn() -> M>,
 }
 
 impl<M: Message + Default> Streaming<M> {
-    /// Reads messages from `body`; `exchange` sees its end.
-    pub fn new(body: Incoming, exchange: Exchange) -> Self {
+    /// Reads messages from `body`; `exchange` sees its end, and `call` counts until then.
+    pub fn new(body: Incoming, exchange: Exchange, call: Call) -> Self {
         Self {
             body,
             exchange,
+            _call: call,
             buf: BytesMut::new(),
             kind: PhantomData,
         }

@@ -153,6 +153,14 @@ impl Body {
         Self(Kind::Wrapped(Box::pin(inner)))
     }
 
+    /// A body that keeps `held` until it is dropped.
+    pub fn holding(self, held: impl Send + Unpin + 'static) -> Self {
+        Self::wrapped(Holding {
+            inner: self,
+            _held: held,
+        })
+    }
+
     /// A body whose first frames were looked at.
     pub fn peeked(peeked: Peeked) -> Self {
         Self(Kind::Peeked(Box::new(peeked)))
@@ -286,6 +294,31 @@ impl http_body::Body for Body {
             Kind::Peeked(peeked) => peeked.size_hint(),
             Kind::Wrapped(wrapped) => wrapped.size_hint(),
         }
+    }
+}
+
+struct Holding<T> {
+    inner: Body,
+    _held: T,
+}
+
+impl<T: Unpin> http_body::Body for Holding<T> {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Requests to the application.
 
-use super::{audit, Accepted, ClientTls, Inbound};
+use super::{audit, profile, Accepted, ClientTls, Inbound};
 use crate::drain::Drain;
 use crate::http::body::{AtEnd, Body};
 use crate::http::client::{HttpClient, Pool, SendError};
@@ -17,6 +17,7 @@ use crate::tap;
 use crate::tap::exchange::{head_of, Tapped, View};
 use crate::telemetry::exchange::{Exchange, HttpMetrics};
 use crate::telemetry::registry::Counter;
+use crate::telemetry::spans::{spanned, Side};
 use crate::telemetry::stream::{self, Stream};
 use crate::telemetry::{short_meta, target_labels};
 use ::http::{HeaderValue, Method, Request, Response};
@@ -55,6 +56,7 @@ struct Connection {
     closer: Closer,
     drain: Drain,
     handles: Mutex<Vec<Arc<Handles>>>,
+    profile: profile::Lookup,
 }
 
 /// Metrics of requests with the same policy, route and authorization.
@@ -129,6 +131,7 @@ impl Inbound {
             closer: closer.clone(),
             drain: drain.clone(),
             handles: Mutex::default(),
+            profile: profile::Lookup::default(),
         });
         let service: Service = Box::new(move |request| {
             let connection = connection.clone();
@@ -150,7 +153,19 @@ impl Drop for Slot {
 }
 
 impl Connection {
-    async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Broken> {
+    async fn handle(
+        self: Arc<Self>,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<Body>, Broken> {
+        let span = self
+            .inbound
+            .tracer
+            .begin(Side::Server, "inbound", &mut request);
+        let response = self.logged(request).await?;
+        Ok(spanned(response, span))
+    }
+
+    async fn logged(&self, request: Request<Incoming>) -> Result<Response<Body>, Broken> {
         let Some(log) = &self.inbound.access_log else {
             return self.answer(request).await;
         };
@@ -235,9 +250,18 @@ impl Connection {
         );
         let mut tap = self.tap(&request, &policy, &handles);
         let mut exchange = Exchange::begin(handles.http.clone(), grpc);
+        let table = self.profile.table(&self.inbound, &request).await;
+        let mut routed = table.map(|table| {
+            let found = table.find(&Routed(&request));
+            Exchange::begin(found.metrics.effective.clone(), grpc)
+        });
         let mut measured = Stream::begin(&handles.stream);
         let frames = &handles.stream.request_frames;
-        let request = request.map(|body| Body::counted(body, frames));
+        let mut request = request.map(|body| Body::counted(body, frames));
+        let span = self
+            .inbound
+            .tracer
+            .begin(Side::Client, "inbound", &mut request);
         let forwarded = self.forward(request, as_http2).await;
         match forwarded {
             Ok((response, upgraded, pooled)) => {
@@ -247,6 +271,9 @@ impl Connection {
                     .map(HeaderValue::as_bytes);
                 exchange.head(response.status().as_u16(), grpc_status);
                 measured.head(response.status().as_u16(), exchange.grpc_code());
+                if let Some(routed) = &mut routed {
+                    routed.head(response.status().as_u16(), grpc_status);
+                }
                 if let Some(tap) = &mut tap {
                     tap.head(response.status(), response.headers());
                 }
@@ -260,7 +287,11 @@ impl Connection {
                     streams: [Some(measured), None],
                     ..AtEnd::default()
                 };
-                let mut response = response.map(|body| Body::tracked(body, end));
+                let response = response.map(|body| Body::tracked(body, end));
+                let mut response = spanned(response, span);
+                if let Some(routed) = routed {
+                    response = response.map(|body| body.exchanged(routed));
+                }
                 headers::strip_connection_headers(response.headers_mut());
                 if upgraded {
                     upgrade::response(&mut response, protocol);
@@ -289,11 +320,18 @@ impl Connection {
                 let status = if manner.grpc { 200 } else { answer.status };
                 exchange.head(status, manner.grpc.then_some(grpc_status.as_bytes()));
                 exchange.end();
+                if let Some(routed) = &mut routed {
+                    routed.head(status, None);
+                    routed.end();
+                }
                 measured.fail(failure.route_label());
                 Ok(self.fail(failure, manner))
             }
             Err(Forward::Reset(error)) => {
                 exchange.fail("unclassified");
+                if let Some(routed) = &mut routed {
+                    routed.fail("unclassified");
+                }
                 measured.fail("RESET");
                 Err(error)
             }

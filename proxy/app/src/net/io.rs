@@ -1,5 +1,6 @@
 //! One type for every connection that the proxy carries.
 
+use super::accept::Seat;
 use crate::telemetry::transport::Meter;
 use bytes::{Buf, Bytes, BytesMut};
 use std::io;
@@ -14,12 +15,27 @@ use tokio_rustls::{client, server};
 pub struct Socket {
     tcp: TcpStream,
     prefix: Bytes,
+    /// Given up when the connection ends.
+    _seat: Option<Seat>,
 }
 
 impl Socket {
     /// Puts `prefix` in front of what the socket has yet to deliver.
     pub fn new(tcp: TcpStream, prefix: Bytes) -> Self {
-        Self { tcp, prefix }
+        Self {
+            tcp,
+            prefix,
+            _seat: None,
+        }
+    }
+
+    /// An accepted connection, which holds its seat until it ends.
+    pub fn seated(tcp: TcpStream, seat: Seat) -> Self {
+        Self {
+            tcp,
+            prefix: Bytes::new(),
+            _seat: Some(seat),
+        }
     }
 }
 
@@ -207,7 +223,10 @@ impl Io {
     /// Takes a plain connection apart again, so that TLS can start on it; `None` if it is TLS.
     pub fn into_socket(self) -> Option<Socket> {
         match self.transport {
-            Transport::Plain(socket) => Some(Socket::new(socket.tcp, self.prefix)),
+            Transport::Plain(socket) => Some(Socket {
+                prefix: self.prefix,
+                ..socket
+            }),
             Transport::Server(_) | Transport::Client(_) => None,
         }
     }

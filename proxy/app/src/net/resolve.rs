@@ -15,34 +15,62 @@ const QUERY_ATTEMPTS: usize = 2;
 /// A larger answer is cut by the server; what fits is more than enough.
 const ANSWER_BYTES_MAX: usize = 4096;
 const TARGETS_MAX: usize = 64;
+const FOR_EVER: Duration = Duration::from_secs(86_400);
+
+/// What a name stands for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// Each once.
+    pub addrs: Vec<SocketAddr>,
+    /// How long this holds.
+    pub ttl: Duration,
+    /// The type of record that told; `None` when nobody had to be asked.
+    pub record: Option<&'static str>,
+}
+
+impl Resolved {
+    fn known(ip: IpAddr, port: u16) -> Self {
+        Self {
+            addrs: vec![SocketAddr::new(ip, port)],
+            ttl: FOR_EVER,
+            record: None,
+        }
+    }
+
+    fn told(record: &'static str, mut addrs: Vec<SocketAddr>, ttl: Duration) -> Self {
+        addrs.sort_unstable();
+        addrs.dedup();
+        Self {
+            addrs,
+            ttl,
+            record: Some(record),
+        }
+    }
+}
 
 /// Finds the addresses of a part of the control plane: SRV first, then A and AAAA.
 ///
 /// # Errors
 /// When no server answers or the name has no address.
-pub async fn resolve(target: &HostPort) -> io::Result<Vec<SocketAddr>> {
+pub async fn resolve(target: &HostPort) -> io::Result<Resolved> {
     if let Ok(ip) = target.host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, target.port)]);
+        return Ok(Resolved::known(ip, target.port));
     }
     if target.is_loopback() {
-        return Ok(vec![SocketAddr::new(
-            Ipv4Addr::LOCALHOST.into(),
-            target.port,
-        )]);
+        return Ok(Resolved::known(Ipv4Addr::LOCALHOST.into(), target.port));
     }
     let config = Config::read();
     for name in config.candidates(&target.host) {
-        if let Ok(addrs) = srv(&config, &name).await {
+        if let Ok((addrs, ttl)) = srv(&config, &name).await {
             if !addrs.is_empty() {
-                return Ok(addrs);
+                return Ok(Resolved::told("SRV", addrs, ttl));
             }
         }
-        let ips = addresses(&config, &name).await?;
+        let (ips, ttl) = addresses(&config, &name).await?;
         if !ips.is_empty() {
-            return Ok(ips
-                .into_iter()
-                .map(|ip| SocketAddr::new(ip, target.port))
-                .collect());
+            let with_port = |ip| SocketAddr::new(ip, target.port);
+            let addrs = ips.into_iter().map(with_port).collect();
+            return Ok(Resolved::told("A/AAAA", addrs, ttl));
         }
     }
     Err(io::Error::new(
@@ -51,25 +79,28 @@ pub async fn resolve(target: &HostPort) -> io::Result<Vec<SocketAddr>> {
     ))
 }
 
-async fn srv(config: &Config, name: &str) -> io::Result<Vec<SocketAddr>> {
+async fn srv(config: &Config, name: &str) -> io::Result<(Vec<SocketAddr>, Duration)> {
     let mut out = Vec::new();
-    for record in query(config, name, Kind::Srv)
-        .await?
-        .into_iter()
-        .take(TARGETS_MAX)
-    {
+    let answer = query(config, name, Kind::Srv).await?;
+    let mut ttl = seconds(answer.ttl_s);
+    for record in answer.records.into_iter().take(TARGETS_MAX) {
         let Record::Srv { name, port } = record else {
             continue;
         };
         match dashed_ip(&name) {
             Some(ip) => out.push(SocketAddr::new(ip, port)),
             None => {
-                let ips = addresses(config, &name).await?;
+                let (ips, life) = addresses(config, &name).await?;
+                ttl = ttl.min(life);
                 out.extend(ips.into_iter().map(|ip| SocketAddr::new(ip, port)));
             }
         }
     }
-    Ok(out)
+    Ok((out, ttl))
+}
+
+fn seconds(ttl_s: u32) -> Duration {
+    Duration::from_secs(ttl_s.into())
 }
 
 /// `10-1-2-3.svc…` names its address.
@@ -82,24 +113,27 @@ fn dashed_ip(name: &str) -> Option<IpAddr> {
         .map(IpAddr::V4)
 }
 
-async fn addresses(config: &Config, name: &str) -> io::Result<Vec<IpAddr>> {
-    let ips = |records: Vec<Record>| -> Vec<IpAddr> {
-        records
+async fn addresses(config: &Config, name: &str) -> io::Result<(Vec<IpAddr>, Duration)> {
+    let ips = |answer: dns::Answer| -> (Vec<IpAddr>, Duration) {
+        let ttl = seconds(answer.ttl_s);
+        let found = answer
+            .records
             .into_iter()
             .filter_map(|record| match record {
                 Record::Ip(ip) => Some(ip),
                 Record::Srv { .. } => None,
             })
-            .collect()
+            .collect();
+        (found, ttl)
     };
     let v4 = ips(query(config, name, Kind::A).await?);
-    if !v4.is_empty() {
+    if !v4.0.is_empty() {
         return Ok(v4);
     }
     query(config, name, Kind::Aaaa).await.map(ips)
 }
 
-async fn query(config: &Config, name: &str, kind: Kind) -> io::Result<Vec<Record>> {
+async fn query(config: &Config, name: &str, kind: Kind) -> io::Result<dns::Answer> {
     let id = crate::random::u16();
     let message = dns::query(id, name, kind)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("bad name {name}")))?;
@@ -107,7 +141,7 @@ async fn query(config: &Config, name: &str, kind: Kind) -> io::Result<Vec<Record
     for _ in 0..QUERY_ATTEMPTS {
         for server in &config.servers {
             match tokio::time::timeout(QUERY_TIMEOUT, ask(*server, &message, id)).await {
-                Ok(Ok(answer)) if answer.code == 0 || answer.code == 3 => return Ok(answer.records),
+                Ok(Ok(answer)) if answer.code == 0 || answer.code == 3 => return Ok(answer),
                 Ok(Ok(answer)) => {
                     last =
                         io::Error::other(format!("DNS server answered with code {}", answer.code));

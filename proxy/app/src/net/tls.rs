@@ -9,7 +9,6 @@ use linkerd_proxy_core::transport_header::ALPN;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::Resumption;
 use rustls::crypto::{aws_lc_rs, CryptoProvider, WebPkiSupportedAlgorithms};
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -33,8 +32,10 @@ pub struct Certified {
     pub key: Vec<u8>,
 }
 
-/// Configurations made from one certificate.
+/// Configurations made from one certificate and one set of anchors.
 struct Configs {
+    roots: Arc<RootCertStore>,
+    pair: Option<Arc<CertifiedKey>>,
     client: Arc<ClientConfig>,
     /// Accepting without and with the transport header's ALPN; `None` before the first certificate.
     server: Option<(Arc<ServerConfig>, Arc<ServerConfig>)>,
@@ -43,7 +44,6 @@ struct Configs {
 /// Makes and accepts mesh connections with the newest certificate.
 pub struct MeshTls {
     provider: Arc<CryptoProvider>,
-    roots: Arc<RootCertStore>,
     server_id: Id,
     server_name: String,
     configs: watch::Sender<Arc<Configs>>,
@@ -60,7 +60,8 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
-fn provider() -> CryptoProvider {
+/// Versions, suites and groups of mesh connections, in order of preference.
+pub fn provider() -> CryptoProvider {
     use aws_lc_rs::{cipher_suite, kx_group};
     CryptoProvider {
         cipher_suites: vec![
@@ -79,35 +80,33 @@ fn provider() -> CryptoProvider {
 }
 
 impl MeshTls {
-    /// Trusts the PEM `anchors`; serves nothing until [`MeshTls::install`].
+    /// Trusts `roots`; serves nothing until [`MeshTls::install`].
     ///
     /// # Errors
-    /// When the anchors are not certificates.
-    pub fn new(anchors: &str, server_id: Id, server_name: String) -> Result<Self, TlsError> {
-        let mut roots = RootCertStore::empty();
-        for cert in CertificateDer::pem_slice_iter(anchors.as_bytes()) {
-            let cert = cert.map_err(|error| TlsError::Setup(format!("trust anchors: {error}")))?;
-            roots.add(cert)?;
-        }
-        if roots.is_empty() {
-            return Err(TlsError::Setup(
-                "trust anchors: no certificate found".into(),
-            ));
-        }
+    /// The library's.
+    pub fn new(roots: RootCertStore, server_id: Id, server_name: String) -> Result<Self, TlsError> {
         let provider = Arc::new(provider());
-        let roots = Arc::new(roots);
-        let client = Arc::new(client_config(&provider, &roots, None)?);
-        let configs = Arc::new(Configs {
-            client,
-            server: None,
-        });
+        let configs = Configs::new(&provider, Arc::new(roots), None)?;
         Ok(Self {
             provider,
-            roots,
             server_id,
             server_name,
-            configs: watch::Sender::new(configs),
+            configs: watch::Sender::new(Arc::new(configs)),
         })
+    }
+
+    /// Trusts `roots` from now on, for new connections; false when it does already.
+    ///
+    /// # Errors
+    /// The library's.
+    pub fn trust(&self, roots: RootCertStore) -> Result<bool, TlsError> {
+        let old = self.configs.borrow().clone();
+        if old.roots.roots == roots.roots {
+            return Ok(false);
+        }
+        let configs = Configs::new(&self.provider, Arc::new(roots), old.pair.clone())?;
+        self.configs.send_replace(Arc::new(configs));
+        Ok(true)
     }
 
     /// Checks a new certificate as a peer would, and uses it for new connections.
@@ -120,7 +119,8 @@ impl MeshTls {
             .split_first()
             .ok_or_else(|| TlsError::Setup("certificate chain is empty".into()))?;
         let algorithms = self.provider.signature_verification_algorithms;
-        verify_chain(algorithms, &self.roots, leaf, rest, UnixTime::now())?;
+        let roots = self.configs.borrow().roots.clone();
+        verify_chain(algorithms, &roots, leaf, rest, UnixTime::now())?;
         if !names(leaf).contains(&self.server_id) {
             return Err(TlsError::Setup(format!(
                 "certificate does not name {}",
@@ -131,14 +131,8 @@ impl MeshTls {
         let signer = self.provider.key_provider.load_private_key(key)?;
         let pair = Arc::new(CertifiedKey::new(certified.chain, signer));
         pair.keys_match()?;
-        let client = client_config(&self.provider, &self.roots, Some(pair.clone()))?;
-        let server = server_config(&self.provider, &self.roots, pair)?;
-        let mut direct = server.clone();
-        direct.alpn_protocols = vec![ALPN.to_vec()];
-        self.configs.send_replace(Arc::new(Configs {
-            client: Arc::new(client),
-            server: Some((Arc::new(server), Arc::new(direct))),
-        }));
+        let configs = Configs::new(&self.provider, roots, Some(pair))?;
+        self.configs.send_replace(Arc::new(configs));
         Ok(())
     }
 
@@ -174,13 +168,13 @@ impl MeshTls {
         server: &ServerTls,
         direct: bool,
     ) -> io::Result<Io> {
-        let base = self.configs.borrow().client.clone();
-        let mut config = ClientConfig::clone(&base);
+        let configs = self.configs.borrow().clone();
+        let mut config = ClientConfig::clone(&configs.client);
         config
             .dangerous()
             .set_certificate_verifier(Arc::new(IdVerifier {
                 algorithms: self.provider.signature_verification_algorithms,
-                roots: self.roots.clone(),
+                roots: configs.roots.clone(),
                 id: server.id.clone(),
             }));
         if direct {
@@ -232,6 +226,31 @@ impl MeshTls {
             io: tls.into(),
             client_id,
             has_header,
+        })
+    }
+}
+
+impl Configs {
+    fn new(
+        provider: &Arc<CryptoProvider>,
+        roots: Arc<RootCertStore>,
+        pair: Option<Arc<CertifiedKey>>,
+    ) -> Result<Self, TlsError> {
+        let client = client_config(provider, &roots, pair.clone())?;
+        let server = match &pair {
+            None => None,
+            Some(pair) => {
+                let plain = server_config(provider, &roots, pair.clone())?;
+                let mut direct = plain.clone();
+                direct.alpn_protocols = vec![ALPN.to_vec()];
+                Some((Arc::new(plain), Arc::new(direct)))
+            }
+        };
+        Ok(Self {
+            client: Arc::new(client),
+            server,
+            roots,
+            pair,
         })
     }
 }

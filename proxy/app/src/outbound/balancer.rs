@@ -4,6 +4,7 @@
 
 use super::endpoint::Endpoint;
 use super::gate::Gate;
+use super::memory::PATIENCE;
 use super::Outbound;
 use crate::control::watch::{follow, Event};
 use crate::telemetry::balancer::BalancerMetrics;
@@ -157,7 +158,7 @@ impl Balancer {
             }
             if tokio::time::timeout_at(deadline, changed).await.is_err() {
                 if !self.shut.swap(true, Relaxed) {
-                    self.metrics.shut.add(1);
+                    self.metrics.shut();
                     warn!(path = %self.path, "Service entering failfast");
                 }
                 return Err(Failure::FailFast);
@@ -179,6 +180,11 @@ impl Balancer {
         ));
     }
 
+    /// Endpoints that take requests now.
+    pub fn ready(&self) -> usize {
+        self.snapshot().iter().filter(|one| one.is_ready()).count()
+    }
+
     fn count(&self) {
         let endpoints = self.snapshot();
         let ready = endpoints.iter().filter(|one| one.is_ready()).count();
@@ -189,7 +195,7 @@ impl Balancer {
     pub fn opened(&self) {
         self.count();
         if self.shut.swap(false, Relaxed) {
-            self.metrics.opened.add(1);
+            self.metrics.opened();
             info!(path = %self.path, "Service has recovered");
         }
         self.changed.notify_waiters();
@@ -284,6 +290,7 @@ async fn watch(balancer: Weak<Balancer>, outbound: Arc<Outbound>, path: String) 
         context_token: outbound.settings.destination_context.clone(),
     };
     let mut fresh = true;
+    let heard = AtomicBool::new(false);
     let on = |event: Event<api::Update>| {
         let Some(balancer) = balancer.upgrade() else {
             return ControlFlow::Break(());
@@ -306,7 +313,11 @@ async fn watch(balancer: Weak<Balancer>, outbound: Arc<Outbound>, path: String) 
                     Some(Update::Remove(addrs)) => Change::Remove(addrs),
                 };
                 fresh = false;
+                heard.store(true, Relaxed);
                 balancer.apply(&outbound, change);
+                let endpoints = balancer.snapshot();
+                let facts = endpoints.iter().map(|one| one.facts.clone()).collect();
+                outbound.memory.endpoints(&path, facts);
             }
             Event::Failed(status) if status.is_final() => {
                 warn!(path, %status, "destination refused");
@@ -316,7 +327,22 @@ async fn watch(balancer: Weak<Balancer>, outbound: Arc<Outbound>, path: String) 
         }
         ControlFlow::Continue(())
     };
-    follow(&outbound.destination, GET, &request, outbound.manner(), on).await;
+    let recalled = async {
+        tokio::time::sleep(PATIENCE).await;
+        let known = heard.load(Relaxed);
+        let old = outbound.memory.recall_endpoints(&path).filter(|_| !known);
+        if let Some((facts, balancer)) = old.zip(balancer.upgrade()) {
+            warn!(
+                path,
+                "control plane does not answer, known endpoints are used"
+            );
+            balancer.apply(&outbound, Change::Reset(facts));
+        }
+    };
+    tokio::join!(
+        follow(&outbound.destination, GET, &request, outbound.manner(), on),
+        recalled
+    );
 }
 
 /// Tries an endpoint with backoff until it answers or nobody needs it.

@@ -2,6 +2,7 @@
 
 use super::balancer::Balancer;
 use super::logical::Logical;
+use super::memory::PATIENCE;
 use super::profile::Table;
 use super::Outbound;
 use crate::control::grpc::code;
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
-const GET_PROFILE: &str = "/io.linkerd.proxy.destination.Destination/GetProfile";
+pub(crate) const GET_PROFILE: &str = "/io.linkerd.proxy.destination.Destination/GetProfile";
 const WATCH: &str = "/io.linkerd.proxy.outbound.OutboundPolicies/Watch";
 /// Destinations followed at once.
 const TARGETS_MAX: usize = 10_000;
@@ -127,19 +128,6 @@ impl Outbound {
     }
 }
 
-impl Outbound {
-    /// Names each field that is set in vain, once in the life of the process.
-    fn warn_once(&self, fields: &[&'static str]) {
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        for field in fields {
-            if !warned.contains(field) {
-                warned.push(field);
-                warn!(field, "policy sets a field that is not acted on");
-            }
-        }
-    }
-}
-
 enum Heard<T> {
     NotYet,
     Nothing,
@@ -159,6 +147,18 @@ impl<T> Heard<T> {
 struct State {
     profile: Heard<Profile>,
     policy: Heard<ClientPolicy>,
+}
+
+impl State {
+    /// Takes what was said earlier for what has not been said now.
+    fn fall_back(&mut self, profile: Option<Profile>, policy: Option<ClientPolicy>) {
+        if self.profile.known().is_none() {
+            self.profile = profile.map_or(Heard::Nothing, Heard::Something);
+        }
+        if self.policy.known().is_none() {
+            self.policy = policy.map_or(Heard::Nothing, Heard::Something);
+        }
+    }
 }
 
 /// Applies a change to the state and publishes the result.
@@ -191,6 +191,9 @@ async fn run(outbound: Weak<Outbound>, dst: Dst, publish: watch::Sender<Option<A
         let (Some(profile), Some(policy)) = (state.profile.known(), state.policy.known()) else {
             return;
         };
+        strong
+            .memory
+            .target(&dst, (profile.cloned(), policy.cloned()));
         let timeout = strong.settings.outbound.detect_timeout;
         let combined = combine(&dst, profile, policy, timeout);
         debug!(%dst, parent = %combined.meta.name, "outbound policy updated");
@@ -198,7 +201,7 @@ async fn run(outbound: Weak<Outbound>, dst: Dst, publish: watch::Sender<Option<A
         let before = old.as_ref().and_then(|old| old.profile.as_ref());
         let table = profile
             .filter(|profile| profile.leads())
-            .map(|profile| Table::new(&strong, profile, dst.port(), before));
+            .map(|profile| Table::new(&strong.metrics, "outbound", profile, dst.port(), before));
         let resolved = strong.resolve(combined, table, old.as_deref());
         publish.send_replace(Some(Arc::new(resolved)));
     };
@@ -207,7 +210,15 @@ async fn run(outbound: Weak<Outbound>, dst: Dst, publish: watch::Sender<Option<A
             follow_profile(&strong, &dst, &update).await;
         }
     };
-    tokio::join!(profiles, follow_policy(&strong, &dst, &update));
+    let patience = async {
+        tokio::time::sleep(PATIENCE).await;
+        let known = publish.borrow().is_some();
+        if let Some((profile, policy)) = strong.memory.recall_target(&dst).filter(|_| !known) {
+            warn!(%dst, "control plane does not answer, its last answer is used");
+            update(&|state| state.fall_back(profile.clone(), policy.clone()));
+        }
+    };
+    tokio::join!(profiles, follow_policy(&strong, &dst, &update), patience);
     // Both ended for good; what is known stays until nobody uses it.
     std::future::pending::<()>().await;
 }
@@ -271,16 +282,13 @@ async fn follow_policy(outbound: &Outbound, dst: &Dst, update: &Update<'_>) {
     let on = |event: Event<api::OutboundPolicy>| {
         match event {
             Event::Opened => {}
-            Event::Message(message) => {
-                outbound.warn_once(&convert::outbound::ignored(&message));
-                match convert::outbound::policy(message) {
-                    Ok(policy) => update(&|state| state.policy = Heard::Something(policy.clone())),
-                    Err(error) => {
-                        warn!(%dst, %error, "outbound policy is malformed, requests fail");
-                        update(&|state| state.policy = Heard::Something(invalid()));
-                    }
+            Event::Message(message) => match convert::outbound::policy(message) {
+                Ok(policy) => update(&|state| state.policy = Heard::Something(policy.clone())),
+                Err(error) => {
+                    warn!(%dst, %error, "outbound policy is malformed, requests fail");
+                    update(&|state| state.policy = Heard::Something(invalid()));
                 }
-            }
+            },
             Event::Failed(status) => match status.code {
                 code::NOT_FOUND | code::UNIMPLEMENTED => {
                     update(&|state| state.policy = Heard::Nothing)

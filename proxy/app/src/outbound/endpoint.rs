@@ -13,6 +13,7 @@ use crate::net::socket::Options;
 use crate::tap::exchange::{head_of, Labels as TapLabels, Tapped, View};
 use crate::tap::Taps;
 use crate::telemetry::exchange::{Exchange, HttpMetrics};
+use crate::telemetry::spans::{spanned, Side, Tracer};
 use crate::telemetry::target_labels;
 use crate::telemetry::transport::Transport;
 use ::http::{HeaderValue, Request, Response, Version};
@@ -41,6 +42,7 @@ pub struct Endpoint {
     failed: AtomicBool,
     gate: Option<Gate>,
     taps: Arc<Taps>,
+    tracer: Tracer,
     penalty: Option<(Duration, Duration)>,
     born: Instant,
     meshed: bool,
@@ -151,6 +153,11 @@ impl Endpoint {
             .with("direction", "outbound")
             .with("peer", "dst")
             .and(&labels);
+        let locality = facts
+            .labels
+            .iter()
+            .find(|(name, _)| name == "zone_locality");
+        let locality = locality.map(|(_, value)| value.as_str());
         let connector = Connector {
             addr,
             tls: tls.map(|server| (outbound.tls.clone(), server)),
@@ -160,7 +167,8 @@ impl Endpoint {
                 keepalive: direction.connect_keepalive,
                 user_timeout: direction.connect_user_timeout,
             },
-            transport: Transport::new(&outbound.metrics, transport),
+            transport: Transport::new(&outbound.metrics, transport)
+                .with_cost(&outbound.metrics, locality),
         };
         let pool = Pool {
             max_idle: direction.max_idle_conns,
@@ -179,6 +187,7 @@ impl Endpoint {
             failed: AtomicBool::new(false),
             gate,
             taps: outbound.taps.clone(),
+            tracer: outbound.tracer.clone(),
             penalty: estimate.penalty,
             born: Instant::now(),
             meshed,
@@ -275,6 +284,7 @@ impl Endpoint {
                 .map(HeaderValue::as_bytes),
         );
         let mut tap = self.tap(&request, source);
+        let span = self.tracer.begin(Side::Client, "outbound", &mut request);
         let mut exchange = Exchange::begin(self.metrics.clone(), grpc);
         let sent = if app_http2 || carried {
             let original = carried.then(|| {
@@ -332,6 +342,9 @@ impl Endpoint {
                 if let Some(tap) = &mut tap {
                     tap.head(response.status(), response.headers());
                 }
+                if let Some((gate, hint)) = self.gate.as_ref().zip(hint_of(&response)) {
+                    gate.hinted(hint);
+                }
                 if let Some((penalty, hint_max)) = self.penalty {
                     pending.penalty = penalty_of(&response, penalty, hint_max);
                 }
@@ -343,7 +356,7 @@ impl Endpoint {
                     ..AtEnd::default()
                 };
                 Ok(Answer {
-                    response: response.map(|body| Body::tracked(body, end)),
+                    response: spanned(response.map(|body| Body::tracked(body, end)), span),
                     upgraded,
                 })
             }
@@ -425,21 +438,21 @@ fn penalty_of<B>(
     penalty: Duration,
     hint_max: Duration,
 ) -> Option<Duration> {
-    let number = |name: &str| {
-        response
-            .headers()
-            .get(name)?
-            .to_str()
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
-    };
-    let grpc = number("grpc-status").and_then(|code| u16::try_from(code).ok());
-    let hint = number("retry-after")
-        .map(Duration::from_secs)
-        .or(number("grpc-retry-pushback-ms").map(Duration::from_millis));
+    let grpc = response.headers().get("grpc-status");
+    let grpc = grpc.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let hint = hint_of(response);
     penalized(response.status().as_u16(), grpc, hint, penalty, hint_max)
+}
+
+/// How long an endpoint asks to be left alone.
+fn hint_of<B>(response: &Response<B>) -> Option<Duration> {
+    let number = |name: &str| {
+        let text = response.headers().get(name)?.to_str().ok()?;
+        text.trim().parse().ok()
+    };
+    number("retry-after")
+        .map(Duration::from_secs)
+        .or(number("grpc-retry-pushback-ms").map(Duration::from_millis))
 }
 
 fn restore_request(

@@ -11,6 +11,7 @@ pub struct Gate {
     breaker: Mutex<Breaker>,
     balancer: Weak<Balancer>,
     addr: std::net::SocketAddr,
+    ready_min: usize,
 }
 
 impl Gate {
@@ -20,6 +21,7 @@ impl Gate {
             breaker: Mutex::new(Breaker::new(accrual.clone())),
             balancer,
             addr,
+            ready_min: usize::try_from(accrual.ready_min).unwrap_or(usize::MAX),
         }
     }
 
@@ -37,11 +39,21 @@ impl Gate {
         self.lock().sent(now_ns);
     }
 
+    /// Notes how long the endpoint asks to be left alone, before its response is taken in.
+    pub fn hinted(&self, hint: Duration) {
+        self.lock().hinted(hint);
+    }
+
     /// Notes how it ended.
     pub fn responded(&self, sign: Sign, now_ns: u64) {
+        let balancer = self.balancer.upgrade();
+        // Looked up before the lock, because it asks the gates of all endpoints.
+        let needed = sign != Sign::Success
+            && self.ready_min > 0
+            && balancer.is_some_and(|balancer| balancer.ready() <= self.ready_min);
         let mut breaker = self.lock();
         let was_open = breaker.is_open_for_requests(now_ns);
-        let out = crate::random::with(|rng| breaker.responded(sign, now_ns, rng));
+        let out = crate::random::with(|rng| breaker.responded(sign, needed, now_ns, rng));
         let recovered = !was_open && breaker.is_open_for_requests(now_ns);
         drop(breaker);
         if let Some(delay) = out {

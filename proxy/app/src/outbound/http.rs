@@ -14,6 +14,7 @@ use crate::http::server::{serve, Closer, Service};
 use crate::http::upgrade;
 use crate::http::{Broken, Version};
 use crate::net::io::Io;
+use crate::telemetry::spans::{spanned, Side};
 use crate::telemetry::stream::Stream;
 use ::http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
@@ -106,8 +107,15 @@ impl Connection {
     /// A reset that is passed on.
     pub async fn handle(
         self: Arc<Self>,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Broken> {
+        let tracer = &self.outbound.tracer;
+        let span = tracer.begin(Side::Server, "outbound", &mut request);
+        let response = self.answer(request).await?;
+        Ok(spanned(response, span))
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, Broken> {
         let settings = &self.outbound.settings;
         let manner = Manner::of(&request, settings.informational_headers);
         let in_flight = &self.outbound.in_flight;

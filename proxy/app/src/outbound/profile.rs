@@ -1,7 +1,7 @@
 //! The routes of a destination's service profile with their handles.
 
-use super::Outbound;
 use crate::telemetry::route::ProfileMetrics;
+use crate::telemetry::Metrics;
 use linkerd_proxy_core::classify::GRPC_FAILURES;
 use linkerd_proxy_core::outbound::Profile;
 use linkerd_proxy_core::profile::ProfileRoute;
@@ -38,18 +38,24 @@ pub struct Found<'a> {
 
 impl Table {
     /// Resolves a profile that leads, keeping the budget of `old`.
-    pub fn new(outbound: &Outbound, profile: &Profile, port: u16, old: Option<&Self>) -> Self {
+    pub fn new(
+        metrics: &Metrics,
+        direction: &str,
+        profile: &Profile,
+        port: u16,
+        old: Option<&Self>,
+    ) -> Self {
         let name = profile.name.as_deref().unwrap_or("");
         let dst = format!("{name}:{port}");
         let routes = profile.routes.as_ref();
         let budget = routes.map_or(BudgetConfig::default(), |routes| routes.budget);
         let routes = routes.map_or(Arc::from([]), |routes| routes.routes.clone());
         let resolve =
-            |labels: &[(String, String)]| ProfileMetrics::new(&outbound.metrics, &dst, labels);
+            |route: Option<&ProfileRoute>| ProfileMetrics::new(metrics, direction, &dst, route);
         let metrics = routes
             .iter()
-            .map(|route| resolve(&route.labels))
-            .chain([resolve(&[])])
+            .map(|route| resolve(Some(route)))
+            .chain([resolve(None)])
             .collect();
         let old = old.filter(|old| old.budget == budget);
         Self {

@@ -104,14 +104,14 @@ impl Outbound {
     }
 
     pub(super) async fn dial(&self, route: &ByteRule) -> Result<(Io, Pending), Failure> {
-        let deadline = Instant::now() + self.settings.outbound.failfast_timeout;
+        let deadline = Instant::now() + self.settings.outbound.tcp_failfast_timeout;
         let backend = route.rule.pick().ok_or(Failure::NoBackend)?;
         match &backend.target {
             BackendTarget::Fail => Err(Failure::NoBackend),
             BackendTarget::Forward(endpoint) => endpoint.connect().await,
             BackendTarget::Balance(balancer) => loop {
                 let endpoint = balancer
-                    .acquire(deadline, self.settings.outbound.queue_capacity)
+                    .acquire(deadline, self.settings.outbound.tcp_queue_capacity)
                     .await?;
                 match endpoint.connect().await {
                     Ok(connected) => return Ok(connected),

@@ -94,6 +94,20 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(expected)
 }
 
+/// Lines of `name=value` or `name="value"`; others are ignored.
+pub fn parse_attributes(text: &str) -> Vec<(String, String)> {
+    let pair = |line: &str| {
+        let (name, value) = line.split_once('=')?;
+        let (name, value) = (name.trim(), value.trim());
+        let bare = value
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'));
+        let value = bare.unwrap_or(value).to_owned();
+        (!name.is_empty()).then(|| (name.to_owned(), value))
+    };
+    text.lines().filter_map(pair).collect()
+}
+
 /// `true` or `false`.
 pub fn parse_bool(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "true or false".to_owned())
@@ -187,6 +201,18 @@ impl<T> OkOrDefault<T> for Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn attributes_are_lines_with_or_without_quotes() {
+        let text = "a=1\nb=\"two, three\"\n\nnonsense\n=x\n k8s.pod.uid = u \n";
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let expected = vec![
+            pair("a", "1"),
+            pair("b", "two, three"),
+            pair("k8s.pod.uid", "u"),
+        ];
+        assert_eq!(expected, parse_attributes(text));
+    }
 
     #[test]
     fn durations_have_units() {

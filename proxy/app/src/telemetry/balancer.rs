@@ -3,7 +3,7 @@
 use super::registry::{Counter, Family, Gauge, Histogram, Registry};
 use linkerd_proxy_core::labels::Labels;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Bounds of the time in the queue, in microseconds.
 const QUEUE_US: &[u64] = &[500, 5_000, 50_000, 500_000, 1_000_000, 3_000_000];
@@ -18,48 +18,59 @@ pub struct BalancerFamilies {
     queue_latency: Arc<Family<Histogram>>,
     gate_open: Arc<Family<Counter>>,
     gate_shut: Arc<Family<Counter>>,
+    gate_open_time: Arc<Family<Gauge>>,
+    gate_shut_time: Arc<Family<Gauge>>,
     gate_timeout: Arc<Family<Gauge>>,
 }
 
 impl BalancerFamilies {
-    /// Declares them.
-    pub fn new(r: &mut Registry) -> Self {
+    /// Declares those whose names begin with `prefix`.
+    pub fn new(r: &mut Registry, prefix: &str) -> Self {
+        let name = |rest: &str| format!("{prefix}_balancer_{rest}");
         Self {
             endpoints: r.gauge(
-                "outbound_http_balancer_endpoints",
+                &name("endpoints"),
                 "The number of endpoints currently in the balancer",
             ),
             p2c_endpoints: r.gauge(
-                "outbound_http_balancer_p2c_endpoints",
+                &name("p2c_endpoints"),
                 "The number of endpoints currently in the balancer",
             ),
             updates: r.counter(
-                "outbound_http_balancer_p2c_updates_total",
+                &name("p2c_updates_total"),
                 "The total number of service discovery updates received by a balancer",
             ),
             queue_length: r.gauge(
-                "outbound_http_balancer_queue_length",
+                &name("queue_length"),
                 "The number of requests waiting in the queue",
             ),
             queue_requests: r.counter(
-                "outbound_http_balancer_queue_requests_total",
+                &name("queue_requests_total"),
                 "The total number of requests that have been enqueued",
             ),
             queue_latency: r.seconds(
-                "outbound_http_balancer_queue_latency_seconds",
+                &name("queue_latency_seconds"),
                 "The time that requests spent in the queue",
                 QUEUE_US,
             ),
             gate_open: r.counter(
-                "outbound_http_balancer_queue_gate_open_total",
+                &name("queue_gate_open_total"),
                 "The number of times the queue's gate has been opened",
             ),
             gate_shut: r.counter(
-                "outbound_http_balancer_queue_gate_shut_total",
+                &name("queue_gate_shut_total"),
                 "The number of times the queue's gate has been shut",
             ),
+            gate_open_time: r.gauge(
+                &name("queue_gate_open_time_seconds"),
+                "The time at which the queue's gate was last opened, as a UNIX timestamp",
+            ),
+            gate_shut_time: r.gauge(
+                &name("queue_gate_shut_time_seconds"),
+                "The time at which the queue's gate was last shut, as a UNIX timestamp",
+            ),
             gate_timeout: r.gauge(
-                "outbound_http_balancer_queue_gate_timeout_seconds",
+                &name("queue_gate_timeout_seconds"),
                 "The timeout after which the queue's gate is shut",
             ),
         }
@@ -81,10 +92,10 @@ pub struct BalancerMetrics {
     pub waiting: Arc<Gauge>,
     requests: Arc<Counter>,
     latency: Arc<Histogram>,
-    /// Ends of fail-fast.
-    pub opened: Arc<Counter>,
-    /// Beginnings of fail-fast.
-    pub shut: Arc<Counter>,
+    opened: Arc<Counter>,
+    shut: Arc<Counter>,
+    opened_at: Arc<Gauge>,
+    shut_at: Arc<Gauge>,
 }
 
 impl BalancerMetrics {
@@ -106,7 +117,21 @@ impl BalancerMetrics {
             latency: families.queue_latency.get(labels),
             opened: families.gate_open.get(labels),
             shut: families.gate_shut.get(labels),
+            opened_at: families.gate_open_time.get(labels),
+            shut_at: families.gate_shut_time.get(labels),
         }
+    }
+
+    /// Notes the end of fail-fast.
+    pub fn opened(&self) {
+        self.opened.add(1);
+        self.opened_at.set(now_s());
+    }
+
+    /// Notes the beginning of fail-fast.
+    pub fn shut(&self) {
+        self.shut.add(1);
+        self.shut_at.set(now_s());
     }
 
     /// Notes a request and how long it waited.
@@ -123,4 +148,12 @@ impl BalancerMetrics {
         self.pending.set(number(all - ready));
         self.all.set(number(all));
     }
+}
+
+/// Seconds since 1970.
+fn now_s() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
 }

@@ -4,6 +4,7 @@ use super::registry::{Counter, Family, Histogram};
 use super::Metrics;
 use linkerd_proxy_core::classify::{classify, Class};
 use linkerd_proxy_core::labels::Labels;
+use linkerd_proxy_core::profile::ResponseMatch;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -15,6 +16,8 @@ pub struct HttpMetrics {
     latencies: Option<Arc<Family<Histogram>>>,
     classes: Mutex<Vec<(Outcome, Arc<Counter>)>>,
     statuses: Mutex<Vec<(u16, Arc<Histogram>)>>,
+    /// Which responses are failures, before anything else decides; the first that matches counts.
+    judges: Vec<(ResponseMatch, bool)>,
 }
 
 /// How an exchange ended, and the transport's error if that is why.
@@ -43,7 +46,25 @@ impl HttpMetrics {
             latencies: latencies.cloned(),
             classes: Mutex::default(),
             statuses: Mutex::default(),
+            judges: Vec::new(),
             labels,
+        }
+    }
+
+    /// Lets a service profile's classes decide what is a failure.
+    pub fn judged(mut self, judges: &[(ResponseMatch, bool)]) -> Self {
+        self.judges = judges.to_vec();
+        self
+    }
+
+    fn class(&self, grpc: bool, status: u16, grpc_status: Option<&[u8]>) -> Class {
+        let class = classify(status, grpc, grpc_status);
+        match self.judges.iter().find(|(judge, _)| judge.holds(status)) {
+            Some((_, failed)) => Class {
+                success: !failed,
+                ..class
+            },
+            None => class,
         }
     }
 
@@ -154,7 +175,8 @@ impl Exchange {
             return None;
         }
         self.first_frame();
-        let class = classify(self.status, self.grpc, self.grpc_status.as_deref());
+        let status = self.grpc_status.as_deref();
+        let class = self.metrics.class(self.grpc, self.status, status);
         self.metrics.respond(class, "");
         Some(class)
     }

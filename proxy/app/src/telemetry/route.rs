@@ -1,10 +1,13 @@
 //! What is counted per outbound route: retries, and the routes of service profiles.
 
+use super::balancer::{BalancerFamilies, BalancerMetrics};
 use super::exchange::HttpMetrics;
 use super::registry::{Counter, Family, Histogram, Registry};
 use super::{Metrics, LATENCY_MS};
 use linkerd_proxy_core::labels::{label_name, Labels};
+use linkerd_proxy_core::profile::ProfileRoute;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Families of retries.
 pub struct RetryFamilies {
@@ -71,6 +74,9 @@ impl RetryMetrics {
 
 /// Families of calls to the control plane.
 pub struct ControlFamilies {
+    /// Lookups of its names.
+    pub resolutions: Arc<Family<Counter>>,
+    balancers: Vec<(&'static str, BalancerFamilies)>,
     requests: Arc<Family<Counter>>,
     responses: Arc<Family<Counter>>,
     latency: Arc<Family<Histogram>>,
@@ -79,7 +85,21 @@ pub struct ControlFamilies {
 impl ControlFamilies {
     /// Declares them.
     pub fn new(r: &mut Registry) -> Self {
+        let parts = [
+            ("identity", "control_identity"),
+            ("destination", "control_destination"),
+            ("policy", "control_policy"),
+            ("opentelemetry", "opentelemetry"),
+        ];
         Self {
+            resolutions: r.counter(
+                "control_dns_resolutions_total",
+                "Counts the number of DNS records that have been resolved",
+            ),
+            balancers: parts
+                .into_iter()
+                .map(|(name, prefix)| (name, BalancerFamilies::new(r, prefix)))
+                .collect(),
             requests: r.counter("control_request_total", "Total count of HTTP requests."),
             responses: r.counter("control_response_total", "Total count of HTTP responses."),
             latency: r.histogram(
@@ -88,6 +108,16 @@ impl ControlFamilies {
                 LATENCY_MS,
             ),
         }
+    }
+
+    /// Resolves the handles of the replicas of the service `name`.
+    ///
+    /// # Panics
+    /// There is no such part of the control plane.
+    pub fn balancer(&self, name: &str, addr: &str) -> BalancerMetrics {
+        let found = self.balancers.iter().find(|(known, _)| *known == name);
+        let (_, families) = found.expect("every client is named after a part of the control plane");
+        BalancerMetrics::new(families, &Labels::new().with("addr", addr), Duration::ZERO)
     }
 
     /// Resolves the handles of one service; `server` is its identity.
@@ -156,24 +186,31 @@ pub struct ProfileMetrics {
 }
 
 impl ProfileMetrics {
-    /// Resolves the handles of a route to `dst` (`name:port`) with these labels.
-    pub fn new(metrics: &Metrics, dst: &str, route: &[(String, String)]) -> Self {
+    /// Resolves the handles of a route, or of requests without one, to `dst` (`name:port`).
+    pub fn new(
+        metrics: &Metrics,
+        direction: &str,
+        dst: &str,
+        route: Option<&ProfileRoute>,
+    ) -> Self {
         let families = &metrics.profiles;
-        let mut labels = Labels::new().with("direction", "outbound").with("dst", dst);
-        for (name, value) in route {
+        let mut labels = Labels::new().with("direction", direction).with("dst", dst);
+        for (name, value) in route.iter().flat_map(|route| &route.labels) {
             labels.push(&label_name("rt_", name), value);
         }
         let none = labels.clone().with("skipped", "no_budget");
+        let judges = route.map_or(&[][..], |route| &route.classes);
+        let judged = |metrics: HttpMetrics| Arc::new(metrics.judged(judges));
         Self {
             retryable: families.retryable.get(&labels),
             no_budget: families.retryable.get(&none),
-            effective: Arc::new(HttpMetrics::of(
+            effective: judged(HttpMetrics::of(
                 labels.clone(),
                 &families.requests,
                 &families.responses,
                 Some(&families.latency),
             )),
-            actual: Arc::new(HttpMetrics::of(
+            actual: judged(HttpMetrics::of(
                 labels,
                 &families.actual_requests,
                 &families.actual_responses,

@@ -17,6 +17,8 @@ pub struct Transport {
     closes: Arc<Family<Counter>>,
     closed: Arc<AtomicU64>,
     labels: Arc<Labels>,
+    /// Bytes sent and received by how far they travel.
+    cost: Option<(Arc<Counter>, Arc<Counter>)>,
 }
 
 impl Transport {
@@ -30,7 +32,23 @@ impl Transport {
             closes: metrics.tcp_close.clone(),
             closed: metrics.closed.clone(),
             labels: Arc::new(labels),
+            cost: None,
         }
+    }
+
+    /// Counts bytes by zone too; `locality` is what discovery says about the endpoint.
+    pub fn with_cost(mut self, metrics: &Metrics, locality: Option<&str>) -> Self {
+        let zone = match locality {
+            Some("local") => "Local",
+            Some("remote") => "Remote",
+            Some(_) | None => "Unknown",
+        };
+        let op = |op| {
+            let labels = Labels::new().with("op", op).with("zone_locality", zone);
+            metrics.transfer_cost.get(&labels)
+        };
+        self.cost = Some((op("Send"), op("Recv")));
+        self
     }
 
     /// Counts one connection as open until the meter is dropped.
@@ -62,11 +80,17 @@ impl Meter {
     /// Counts bytes from the peer.
     pub fn read(&self, n: usize) {
         self.transport.read.add(n as u64);
+        if let Some((_, received)) = &self.transport.cost {
+            received.add(n as u64);
+        }
     }
 
     /// Counts bytes to the peer.
     pub fn wrote(&self, n: usize) {
         self.transport.write.add(n as u64);
+        if let Some((sent, _)) = &self.transport.cost {
+            sent.add(n as u64);
+        }
     }
 
     /// Remembers why the connection is about to end.

@@ -1,6 +1,7 @@
 //! Probes, shutdown, and what a proxy does without its control plane.
 
 use http::{StatusCode, Version};
+use linkerd_proxy_testkit::authority::Authority;
 use linkerd_proxy_testkit::echo::Kind;
 
 use crate::fixture::*;
@@ -67,5 +68,89 @@ fn several_workers_share_the_work() {
                 }
             });
         }
+    });
+}
+
+#[test]
+fn known_destinations_work_while_the_control_plane_is_stuck() {
+    let settings = [("OUTBOUND_DISCOVERY_IDLE_TIMEOUT", "1s")];
+    let Some(mesh) = Mesh::start_with(world(), Authority::generate(), &settings) else {
+        return;
+    };
+    mesh.server.serve(PORT, Kind::Http);
+    let asked = || {
+        let calls = mesh.control.calls();
+        let watch = format!("Watch {SERVICE}");
+        calls.iter().filter(|call| **call == watch).count()
+    };
+    let send = || mesh.send(From::Meshed, SERVICE, get(Version::HTTP_11, "/"));
+    assert_eq!(StatusCode::OK, send().status);
+    mesh.control.get_stuck();
+    let before = asked();
+    // What nobody uses is forgotten after a while and has to be asked for again.
+    eventually("the destination was asked for again", || {
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        assert_eq!(StatusCode::OK, send().status, "while nobody answers");
+        asked() > before
+    });
+}
+
+#[test]
+fn trust_anchors_may_come_from_a_file() {
+    if !linkerd_proxy_testkit::namespace::permitted() {
+        return;
+    }
+    let (old, new) = (Authority::generate(), Authority::generate());
+    let file = std::env::temp_dir().join(format!("anchors-{}.pem", std::process::id()));
+    let both = format!("{}{}", old.anchors(), new.anchors());
+    std::fs::write(&file, both).expect("the temporary folder is writable");
+    let path = file.to_string_lossy().into_owned();
+    // The certificates come from an authority that only the file names.
+    let pem = old.anchors().to_owned();
+    let settings = [
+        ("IDENTITY_TRUST_ANCHORS", pem.as_str()),
+        ("IDENTITY_TRUST_ANCHORS_FILE", path.as_str()),
+    ];
+    let mesh = Mesh::start_with(world(), new, &settings).expect("permitted");
+    mesh.server.serve(PORT, Kind::Http);
+    let answer = mesh.send(From::Meshed, SERVICE, get(Version::HTTP_11, "/"));
+    assert_eq!(StatusCode::OK, answer.status, "{answer:?}");
+    let _ = std::fs::remove_file(file);
+}
+
+#[test]
+fn a_proxy_out_of_descriptors_sheds_and_recovers() {
+    use linkerd_proxy_testkit::pod::PROXY_UID;
+    use tokio::io::AsyncReadExt;
+    let Some(mesh) = Mesh::start(world()) else {
+        return;
+    };
+    mesh.server.serve(PORT, Kind::Http);
+    let send = || {
+        let request = get(Version::HTTP_11, "/");
+        let to = POD.parse().expect("a literal address");
+        let sent = async move { linkerd_proxy_testkit::client::send(to, request).await };
+        mesh.client.namespace.block_on(Some(PROXY_UID), sent)
+    };
+    assert_eq!(StatusCode::OK, send().expect("an answer").status);
+    mesh.server.limit_descriptors(64);
+    let refused = mesh.client.namespace.block_on(Some(PROXY_UID), async {
+        let mut held = Vec::new();
+        for _ in 0..200 {
+            held.extend(tokio::net::TcpStream::connect(POD).await);
+        }
+        // Whoever finds no place learns that, instead of waiting in the queue.
+        let mut refused = 0;
+        for socket in &mut held[100..] {
+            let mut byte = [0];
+            let read = socket.read(&mut byte);
+            let ended = tokio::time::timeout(linkerd_proxy_testkit::client::TIMEOUT, read).await;
+            refused += usize::from(matches!(ended, Ok(Ok(0) | Err(_))));
+        }
+        refused
+    });
+    assert_eq!(100, refused);
+    eventually("requests pass again", || {
+        send().is_ok_and(|answer| answer.status == StatusCode::OK)
     });
 }

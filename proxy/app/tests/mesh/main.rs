@@ -17,3 +17,4 @@ mod policy;
 mod rewrite;
 mod routes;
 mod tap;
+mod trace;

@@ -238,3 +238,75 @@ fn without_empty_class(page: &str) -> String {
     page.replace(",grpc_status=\"\"", "")
         .replace(",error=\"\"", "")
 }
+
+#[test]
+fn families_that_describe_the_proxy_are_there() {
+    let Some(mesh) = Mesh::start(world()) else {
+        return;
+    };
+    mesh.server.serve(PORT, Kind::Http);
+    mesh.send(From::Meshed, SERVICE, get(Version::HTTP_11, "/"));
+    let page = mesh.client.metrics();
+    for part in [
+        "rustls_info{tls_suites=\"TLS13_AES_128_GCM_SHA256,",
+        "tls_kx_groups=\"X25519MLKEM768,X25519,secp256r1,secp384r1\"",
+        "outbound_tcp_transfer_cost_bytes_total{op=\"Send\",zone_locality=\"Unknown\"}",
+        "control_destination_balancer_endpoints{addr=\"127.0.0.1:8086\",endpoint_state=\"ready\"} 1",
+        "outbound_tcp_detect_http_results_total{",
+        "outbound_http_balancer_queue_gate_open_time_seconds{",
+    ] {
+        assert!(page.contains(part), "{part}\n{page}");
+    }
+    let page = mesh.server.metrics();
+    assert!(
+        page.contains("control_policy_balancer_endpoints{"),
+        "{page}"
+    );
+}
+
+#[test]
+fn admin_pages_have_their_forms() {
+    let Some(mesh) = Mesh::start(world()) else {
+        return;
+    };
+    let ask = |path: &'static str, header: Option<(&'static str, &'static str)>| {
+        let mut request = http::Request::get(path).header("host", "admin");
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
+        let request = request.body("").expect("literal parts");
+        mesh.client
+            .namespace
+            .block_on(None, async move {
+                linkerd_proxy_testkit::client::send(
+                    "127.0.0.1:4191".parse().expect("literal"),
+                    request,
+                )
+                .await
+            })
+            .expect("the admin server answers")
+    };
+    let packed = ask("/metrics", Some(("accept-encoding", "gzip, br")));
+    assert_eq!("gzip", packed.header("content-encoding"));
+    assert!(!packed.body.contains("proxy_build_info"), "it is packed");
+    for (path, header, status) in [
+        ("/metrics", None, StatusCode::OK),
+        ("/env.json", None, StatusCode::OK),
+        (
+            "/env.json?HOME",
+            Some(("accept", "application/json")),
+            StatusCode::OK,
+        ),
+        (
+            "/env.json",
+            Some(("accept", "text/html")),
+            StatusCode::NOT_ACCEPTABLE,
+        ),
+        ("/env.json?a=b", None, StatusCode::BAD_REQUEST),
+        ("/proxy-log-level", None, StatusCode::OK),
+        ("/shutdown", None, StatusCode::METHOD_NOT_ALLOWED),
+        ("/nothing", None, StatusCode::NOT_FOUND),
+    ] {
+        assert_eq!(status, ask(path, header).status, "{path} {header:?}");
+    }
+}

@@ -417,6 +417,12 @@ fn routes_of_service_profiles_retry_time_out_and_count() {
         let series = format!("{family}{{{labels}{route}}}");
         assert_eq!(expected, value(&series), "{series}\n{page}");
     }
+    // The server's proxy counts what reaches it under the same name.
+    let labels = labels.replace("outbound", "inbound");
+    let series = format!("route_request_total{{{labels},rt_route=\"list\"}} 6");
+    eventually("the server counts routes", || {
+        mesh.server.metrics().contains(&series)
+    });
 }
 
 #[test]
