@@ -128,6 +128,8 @@ pub struct Http2 {
     pub keep_alive: Option<(Duration, Duration)>,
     /// Streams that a peer may open; `None` for the library's choice.
     pub max_concurrent_streams: Option<u32>,
+    /// Octets of a head or trailer section, of HTTP/1 too.
+    pub head_bytes: u32,
     /// Whether windows follow the path's bandwidth and delay; then the sizes count for nothing.
     pub adaptive: bool,
     /// Whether connections without streams are pinged too.
@@ -230,6 +232,8 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem(pub String);
 
+/// Octets of a head when no setting says otherwise.
+const HEAD_BYTES: u32 = 64 * 1024;
 const PREFIX: &str = "LINKERD2_PROXY_";
 
 /// Looks variables up and collects problems.
@@ -317,6 +321,9 @@ impl Reader<'_> {
             keep_alive: interval.zip(timeout),
             max_concurrent_streams: self
                 .read(&format!("{prefix}_MAX_CONCURRENT_STREAMS"), parse_size),
+            head_bytes: self
+                .read(&format!("{prefix}_MAX_HEADER_LIST_SIZE"), parse_size)
+                .unwrap_or(HEAD_BYTES),
             adaptive: self
                 .read(&format!("{prefix}_ADAPTIVE_FLOW_CONTROL"), parse_bool)
                 .unwrap_or(false),
@@ -486,6 +493,7 @@ pub fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Vec<Pro
                 .unwrap_or(1 << 20),
             keep_alive: None,
             max_concurrent_streams: None,
+            head_bytes: HEAD_BYTES,
             adaptive: false,
             ping_idle: false,
         },

@@ -97,7 +97,17 @@ pub enum Distribution {
     RandomAvailable(Vec<(Backend, u32)>),
 }
 
+/// Why nothing passes a route that forbids connections.
+pub const FORBIDDEN: &str = "connection forbidden by route";
+
 impl Distribution {
+    /// Whether the route forbids connections.
+    pub fn forbids(&self) -> bool {
+        let forbidden =
+            |one: &&Backend| matches!(&one.target, Target::Fail(why) if why == FORBIDDEN);
+        self.backends().first().is_some_and(forbidden)
+    }
+
     /// All backends in order.
     pub fn backends(&self) -> Vec<&Backend> {
         match self {

@@ -33,6 +33,8 @@ pub struct Proxy<'a> {
     pub ip: &'a str,
     /// Further environment variables, without `LINKERD2_PROXY_`.
     pub environment: &'a [(&'a str, &'a str)],
+    /// Descriptors that it may have open; `None` for as many as the test.
+    pub descriptors: Option<u32>,
 }
 
 /// A running pod; its proxy and files end with it.
@@ -70,7 +72,15 @@ impl Pod {
         let number = PODS.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("pod-{}-{number}", std::process::id()));
         write_identity(&folder, proxy.identity).expect("the temporary folder is writable");
-        let mut command = Command::new(proxy.binary);
+        let mut command = match proxy.descriptors {
+            None => Command::new(proxy.binary),
+            Some(count) => {
+                let mut shell = Command::new("sh");
+                let limited = format!("ulimit -n {count} && exec \"$0\"");
+                shell.args(["-c", &limited, proxy.binary]);
+                shell
+            }
+        };
         command
             .uid(PROXY_UID)
             .stdin(Stdio::null())
@@ -138,20 +148,6 @@ impl Pod {
     /// The port is taken.
     pub fn serve(&self, port: u16, kind: echo::Kind) {
         serve(&self.namespace, port, kind);
-    }
-
-    /// Takes away the proxy's right to more than `count` descriptors at once.
-    ///
-    /// # Panics
-    /// The proxy has ended.
-    pub fn limit_descriptors(&self, count: u64) {
-        use rustix::process::{prlimit, Pid, Resource, Rlimit};
-        let limit = Rlimit {
-            current: Some(count),
-            maximum: Some(count),
-        };
-        let pid = Pid::from_child(&self.proxy);
-        prlimit(Some(pid), Resource::Nofile, limit).expect("root may limit a process");
     }
 
     /// Tells the proxy to end and returns how it did.

@@ -8,7 +8,7 @@ use linkerd_proxy_core::filter::Filter;
 use linkerd_proxy_core::meta::Meta;
 use linkerd_proxy_core::outbound::{
     Backend, ByteRoute, ClientPolicy, Distribution, Load, Mirror, Protocol, Routes, RulePolicy,
-    Target,
+    Target, FORBIDDEN,
 };
 use linkerd_proxy_core::route::{HostMatch, Route, Rule};
 use std::collections::BTreeMap;
@@ -79,7 +79,7 @@ fn forbidden() -> Distribution {
 
 fn forbidden_backend() -> Backend {
     let meta = Arc::new(Meta::default_named("forbidden"));
-    Backend::new(meta, Target::Fail("connection forbidden by route".into()))
+    Backend::new(meta, Target::Fail(FORBIDDEN.into()))
 }
 
 fn no_bytes() -> ByteRoute {

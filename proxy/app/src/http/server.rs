@@ -15,10 +15,8 @@ use std::pin::{pin, Pin};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// HTTP/1 heads are at most this large.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// HTTP/2 heads are at most this large.
-const HEADER_LIST_BYTES_MAX: u32 = 64 * 1024;
+/// The least that the library takes as a limit of HTTP/1 heads.
+const HEAD_BYTES_MIN: usize = 8 * 1024;
 /// Streams that one peer may have open when no setting says otherwise.
 const STREAMS_MAX: u32 = 10_000;
 
@@ -64,7 +62,7 @@ pub async fn serve(
     match version {
         Version::Http1 => {
             let connection = http1::Builder::new()
-                .max_buf_size(HEAD_BYTES_MAX)
+                .max_buf_size((settings.head_bytes as usize).max(HEAD_BYTES_MIN))
                 .serve_connection(io, service)
                 .with_upgrades();
             let mut connection = pin!(connection);
@@ -80,7 +78,7 @@ pub async fn serve(
                 .timer(TokioTimer::new())
                 .initial_stream_window_size(settings.stream_window)
                 .initial_connection_window_size(settings.connection_window)
-                .max_header_list_size(HEADER_LIST_BYTES_MAX)
+                .max_header_list_size(settings.head_bytes)
                 .max_concurrent_streams(settings.max_concurrent_streams.unwrap_or(STREAMS_MAX));
             if settings.adaptive {
                 builder.adaptive_window(true);

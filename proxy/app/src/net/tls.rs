@@ -23,6 +23,9 @@ use tokio::sync::watch;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use webpki::{EndEntityCert, KeyUsage};
 
+/// Longest time that a client may take to finish a handshake.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// The certificate in force.
 #[derive(Clone, Debug)]
 pub struct Certified {
@@ -213,7 +216,8 @@ impl MeshTls {
             });
         let config = config.ok_or_else(|| io::Error::other("no certificate yet"))?;
         let accept = TlsAcceptor::from(config).accept(socket);
-        let tls = tokio::time::timeout(timeout, accept)
+        // Detection may be switched off by a timeout of a year; a handshake never takes that long.
+        let tls = tokio::time::timeout(timeout.min(HANDSHAKE_TIME_MAX), accept)
             .await
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "tls handshake timed out"))??;
         let (_, session) = tls.get_ref();

@@ -71,12 +71,14 @@ impl Outbound {
         let done = match dialled {
             Ok((server, _pending)) => relay_io(io, server).await,
             Err(failure) => {
-                let invalid = failure == Failure::NoBackend;
-                counted.closed(if invalid {
+                let error = if route.rule.policy.distribution.forbids() {
+                    "forbidden"
+                } else if failure == Failure::NoBackend {
                     "invalid_backend"
                 } else {
                     "unexpected"
-                });
+                };
+                counted.closed(error);
                 return Err(io::Error::other(failure.answer().text));
             }
         };

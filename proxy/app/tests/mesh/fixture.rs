@@ -55,6 +55,7 @@ fn proxy<'a>(identity: &'a str, ip: &'a str, environment: &'a [(&'a str, &'a str
         identity,
         ip,
         environment,
+        descriptors: None,
     }
 }
 
@@ -70,6 +71,16 @@ impl Mesh {
         authority: Authority,
         environment: &[(&str, &str)],
     ) -> Option<Self> {
+        Self::start_limited(world, authority, environment, None)
+    }
+
+    /// Starts both pods, the server's with few descriptors.
+    pub fn start_limited(
+        world: World,
+        authority: Authority,
+        environment: &[(&str, &str)],
+        descriptors: Option<u32>,
+    ) -> Option<Self> {
         if !permitted() {
             return None;
         }
@@ -77,7 +88,11 @@ impl Mesh {
         client.join(CLIENT_IP, &server, SERVER_IP);
         let control = ControlPlane::new(authority, world);
         let client = Pod::start(&client, &control, &proxy(CLIENT_ID, CLIENT_IP, environment));
-        let server = Pod::start(&server, &control, &proxy(SERVER_ID, SERVER_IP, environment));
+        let limited = Proxy {
+            descriptors,
+            ..proxy(SERVER_ID, SERVER_IP, environment)
+        };
+        let server = Pod::start(&server, &control, &limited);
         Some(Self {
             control,
             client,

@@ -212,6 +212,7 @@ fn a_meshed_client_reaches_an_unmeshed_server() {
         identity: CLIENT_ID,
         ip: CLIENT_IP,
         environment: &[],
+        descriptors: None,
     };
     let pod = Pod::start(&client, &control, &proxy);
     pod::serve(&server, PORT, Kind::Http);
