@@ -16,7 +16,7 @@ build: .venv/.built ## Build everything into .venv: the linkerd command and the 
 test: test-unit test-rust test-integration test-walkthroughs ## Run every test
 
 test-unit: build ## Run the fast Python tests
-	$(PY) -m pytest -n 2
+	$(PY) -m pytest -n 2 --dist loadfile
 
 test-rust: .venv/.python ## Run the proxy's tests
 	cargo test --locked --workspace --quiet

@@ -40,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"{'IMAGE':{width}}   COMMAND")
     for name, entry in sorted(entries.items()):
         words = [*(entry.get("entrypoint") or ()), *(entry.get("cmd") or ())]
+        if entry.get("root"):
+            words = ["imported:", *words]
         print(f"{name:{width}}   {shlex.join(words)}")
     return 0
 
@@ -103,6 +105,21 @@ def stored(paths: Paths) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise LocalError(f"cannot read {paths.images_table}: {error}") from None
     return found
+
+
+def write(paths: Paths, entries: dict[str, Any]) -> None:
+    """Writes the cluster's table; pods that start from now on use it.
+
+    Raises:
+        LocalError: the disk refused.
+    """
+    fresh = paths.images_table.with_suffix(".new")
+    try:
+        paths.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh.write_text(json.dumps(entries, indent=2))
+        fresh.replace(paths.images_table)
+    except OSError as error:
+        raise LocalError(f"cannot write {paths.images_table}: {error.strerror}") from None
 
 
 def own_and_users(paths: Paths) -> dict[str, Any]:

@@ -5,7 +5,8 @@
 
 A name with a tag matches that tag, one without matches every tag and digest; names are compared as
 Docker writes them out (`nginx` = `docker.io/library/nginx`). `links` are symbolic links that the
-container finds at fixed paths, as it would in the image.
+container finds at fixed paths, as it would in the image. With `root`, the folder of an imported
+archive, the container has that as its root; without, the host's.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Image:
     user: str = ""
     cwd: str = "/"
     links: Mapping[str, str] = field(default_factory=dict)
+    root: str = ""
 
 
 def parse(table: Any) -> dict[str, Image]:
@@ -51,6 +53,7 @@ def parse(table: Any) -> dict[str, Image]:
                 "" if user is None else str(user),
                 str(entry.get("cwd") or "/"),
                 dict(entry.get("links") or {}),
+                str(entry.get("root") or ""),
             )
         except (AttributeError, TypeError, ValueError):
             raise LocalError(f"image {name} in the table is malformed: {entry!r}") from None

@@ -1,12 +1,13 @@
 """A container's root, made from the host's: an overlay, or where that is not allowed a mirror.
 
     overlay    lower = the host's /, upper = tmpfs: everything can be written and nothing arrives
+    image      the same over the root of an imported image
     mirror     tmpfs with the host's top folders bound read-only; for user namespaces, in which the
                kernel refuses an overlay over / and changing files of foreign owners. Where something
                must appear that the host does not have, the nearest folder is opened: a tmpfs in
                its place, with what is in it bound one by one
 
-Both end with the new root entered and the old one at `/.old`. Imported by the zygote: few imports.
+All end with the new root entered and the old one at `/.old`. Imported by the zygote: few imports.
 """
 
 from __future__ import annotations
@@ -56,6 +57,32 @@ def overlay(spec: Spec, scratch: str) -> None:
     os.mkdir("root" + OLD)
     linux.pivot_root("root", "root" + OLD)
     os.chdir("/")
+
+
+def image(spec: Spec, scratch: str) -> None:
+    """Enters an overlay over an imported image's root; also allowed in a user namespace.
+
+    Raises:
+        OSError: the kernel refused, or the image is gone.
+    """
+    lower = os.open(spec["root"], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    linux.mount("tmpfs", scratch, "tmpfs", linux.MS_NODEV, "mode=0755")
+    os.chdir(scratch)
+    for name in ("upper", "work", "root"):
+        os.mkdir(name)
+    options = f"lowerdir=/proc/self/fd/{lower},upperdir=upper,workdir=work,userxattr"
+    linux.mount("overlay", "root", "overlay", 0, options)
+    os.close(lower)
+    os.mkdir("root" + OLD)
+    linux.pivot_root("root", "root" + OLD)
+    os.chdir("/")
+    for path, text in spec["files"].items():
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(path, 0o644)
 
 
 def _copy(path: str) -> str:

@@ -49,13 +49,16 @@ def enter(spec: dict[str, Any], scratch: str, users: Users) -> None:
     linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
     sources = [_open(item["source"]) for item in spec["mounts"]]
     through = [(path, _open(path)) for path in spec["through"] if os.path.exists(path)]
-    if users.confined:
+    if spec["root"]:
+        rootfs.image(spec, scratch)
+        through = []
+    elif users.confined:
         rootfs.mirror(spec, scratch)
         through = [(path, fd) for path, fd in through if path.startswith(rootfs.PRIVATE)]
     else:
         rootfs.overlay(spec, scratch)
     _system(spec, through, users)
-    if users.confined:
+    if users.confined and not spec["root"]:
         rootfs.write_files(spec)
     for item, source in sorted(
         zip(spec["mounts"], sources, strict=True), key=lambda pair: pair[0]["target"].count("/")

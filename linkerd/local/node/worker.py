@@ -457,6 +457,7 @@ class Worker:
             ),
             "hide": [str(self.node.paths.state)],
             "links": dict(image.links),
+            "root": image.root,
             "files": spec.files(
                 self.pod,
                 self.ip,

@@ -7,7 +7,6 @@ Example:
 from __future__ import annotations
 
 import argparse
-import json
 
 from linkerd.errors import UsageError
 
@@ -43,9 +42,6 @@ def run(args: argparse.Namespace) -> int:
         "env": dict(pair.split("=", 1) for pair in args.env),
         "user": None,
     }
-    paths.state.mkdir(parents=True, exist_ok=True)
-    fresh = paths.images_table.with_suffix(".new")
-    fresh.write_text(json.dumps(entries, indent=2))
-    fresh.replace(paths.images_table)
+    images.write(paths, entries)
     print(f"image {args.name} added")
     return 0
