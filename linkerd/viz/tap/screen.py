@@ -16,6 +16,7 @@ _PLAIN = "\x1b[0m"
 _HINT = "(press q to quit)"
 _GAP = 2
 _TEXT_MAX = 60
+_TEXT_MIN = 8
 
 _Sort = Callable[[Row], Any]
 _SORTS: tuple[tuple[str, _Sort], ...] = (
@@ -87,6 +88,8 @@ class Screen:
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         self._right = min(self._right, max(0, sum(widths) + _GAP * len(widths) - width))
         left = len(header) - 5
+        if not self._right:
+            widths = _fitted(widths, left, width)
         texts = [_laid_out(cells, widths, left) for cells in table]
         cut = slice(self._right, self._right + width)
         sorted_by = f"{_HINT} · {len(rows)} rows by {_SORTS[self._sort][0].lower()}"
@@ -97,11 +100,31 @@ class Screen:
         return picture[:height]
 
 
+def _fitted(widths: list[int], left: int, width: int) -> list[int]:
+    """Returns widths that fit into `width`: the widest of the first `left` columns give way."""
+    fitted = list(widths)
+    over = sum(fitted) + _GAP * (len(fitted) - 1) - width
+    while over > 0:
+        widest = max(range(left), key=lambda place: fitted[place])
+        if fitted[widest] <= _TEXT_MIN:
+            break
+        fitted[widest] -= 1
+        over -= 1
+    return fitted
+
+
 def _laid_out(cells: list[str], widths: list[int], left: int) -> str:
     return (" " * _GAP).join(
-        cell.ljust(width) if place < left else cell.rjust(width)
+        _cut(cell, width, end=place == left - 1).ljust(width) if place < left else cell.rjust(width)
         for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
     )
+
+
+def _cut(text: str, width: int, *, end: bool) -> str:
+    """Returns what fits: of a path its end, which tells calls apart, of a name its beginning."""
+    if len(text) <= width:
+        return text
+    return "…" + text[len(text) - width + 1 :] if end else text[: width - 1] + "…"
 
 
 def _short(text: str) -> str:

@@ -166,6 +166,18 @@ def test_the_screen_fits_and_marks_failures() -> None:
     assert 4 == len(a_screen().lines(200, 4))
 
 
+def test_a_narrow_screen_shows_the_figures_and_the_ends_of_paths() -> None:
+    top = Top()
+    top.take(a_request("/emojivoto.v1.VotingService/VoteDoughnut", 1))
+    top.take(an_end(1, grpc=2))
+    row = Screen(top).lines(80, 24)[3]
+    assert "…eDoughnut" in row
+    assert "0.00%" in row
+    wide = Screen(top)
+    wide.press("right")
+    assert "VotingService/VoteDoughnut" in wide.lines(80, 24)[3]
+
+
 def test_keys_scroll_sort_and_quit() -> None:
     screen = a_screen()
     assert screen.press("right")
