@@ -25,7 +25,7 @@ def run(words: list[str]) -> int:
         kubectl.prefer_installed(words)
     if found.path in _tree.LATER:
         name = " ".join(("linkerd", *found.path))
-        raise UsageError(f"this version does not have '{name}' yet")
+        raise UsageError(f"this version does not have '{name}' yet", hint=_tree.LATER[found.path])
     if found.path in _gone.COMMANDS:
         name = " ".join(("linkerd", *found.path))
         raise UsageError(f"'{name}' is no more: {_gone.COMMANDS[found.path]}")

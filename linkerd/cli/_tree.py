@@ -52,8 +52,13 @@ ALIASES: dict[tuple[str, ...], tuple[tuple[str, ...], bool]] = {
     ("mc",): (("multicluster",), False),
 }
 
-# Linkerd's commands that this version does not have yet.
-LATER = frozenset(tuple(line.split()) for line in ("multicluster",))
+# Linkerd's commands that this version does not have yet, and what there is instead.
+LATER = {
+    (
+        "multicluster",
+    ): "the control plane follows mirrored and federated services of clusters whose "
+    "credentials it is given, but nothing here links clusters",
+}
 
 
 class Found(NamedTuple):
