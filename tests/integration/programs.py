@@ -1,6 +1,7 @@
 """Small servers and clients that tests run in pods: `programs.py NAME …`.
 
 http TEXT PORT      answers every request with TEXT and the client's identity header
+flaky TEXT PORT     the same, but every second request fails with 503
 echo PORT           sends back what it gets
 banner TEXT PORT    speaks first: sends TEXT, then echoes, as SMTP and MySQL do
 idle                does nothing, for clients started by exec
@@ -10,6 +11,7 @@ talk HOST PORT TEXT sends TEXT, prints what comes until the peer is silent or cl
 from __future__ import annotations
 
 import http.server
+import itertools
 import signal
 import socket
 import socketserver
@@ -18,14 +20,16 @@ import sys
 _SILENCE_S = 1.0
 
 
-def serve_http(text: str, port: str) -> None:
+def serve_http(text: str, port: str, *, flaky: bool = False) -> None:
+    requests = itertools.count()
+
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
             who = self.headers.get("l5d-client-id", "nobody")
             body = f"{text} {self.headers.get('x-marker', '')} for {who}\n".encode()
-            self.send_response(200)
+            self.send_response(503 if flaky and next(requests) % 2 else 200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -63,6 +67,8 @@ def main(argv: list[str]) -> None:
     match argv:
         case ["http", text, port]:
             serve_http(text, port)
+        case ["flaky", text, port]:
+            serve_http(text, port, flaky=True)
         case ["echo", port]:
             serve_tcp(port)
         case ["banner", text, port]:

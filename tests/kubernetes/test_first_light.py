@@ -19,7 +19,7 @@ import pytest
 
 from linkerd.kube.resources import AUTHORIZATION_POLICIES, SERVERS
 from linkerd.pki import issue
-from tests.integration.mesh import LINKERD, Object, ready_containers, until
+from tests.integration.mesh import LINKERD, ROOT, Object, ready_containers, until
 from tests.integration.test_first_light import (
     EMOJIVOTO,
     NS,
@@ -28,17 +28,21 @@ from tests.integration.test_first_light import (
     _percent,
     _rows,
 )
+from tests.kubernetes.bed import build
 from tests.kubernetes.mesh import KubernetesMesh
 
-pytestmark = pytest.mark.timeout(600)
+# Each step has a deadline of its own that says what hung; this is for what nobody thought of.
+pytestmark = pytest.mark.timeout(1500)
 
 _TAP_S = 30.0
+_CHARTS = ROOT / "charts"
 
 
-@pytest.fixture
-def mesh(tmp_path: Path) -> Iterator[KubernetesMesh]:
-    mesh = KubernetesMesh(tmp_path, "test-first-light")
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesMesh]:
+    mesh = KubernetesMesh(tmp_path_factory.mktemp("mesh"), "test-first-light")
     try:
+        mesh.start()
         yield mesh
     finally:
         mesh.delete()
@@ -53,23 +57,30 @@ class _Authority:
         self._root = issue.root("root.linkerd.cluster.local", now=self._now)
 
     def issuer_flags(self, name: str) -> list[str]:
-        """Returns the flags that install or rotate to a fresh issuer."""
+        """Returns our command's flags that install or rotate to a fresh issuer."""
+        names = (
+            "identity-trust-anchors-file",
+            "identity-issuer-certificate-file",
+            "identity-issuer-key-file",
+        )
+        return [
+            word
+            for flag, path in zip(names, self.issue(name), strict=True)
+            for word in (f"--{flag}", str(path))
+        ]
+
+    def issue(self, name: str) -> tuple[Path, Path, Path]:
+        """Returns the files of the anchor, of a fresh issuer's certificate and of its key."""
         made = issue.intermediate("identity.linkerd.cluster.local", self._root, now=self._now)
-        flags = []
-        for flag, data in (
-            ("identity-trust-anchors-file", self._root.cert_pem),
-            ("identity-issuer-certificate-file", made.cert_pem),
-            ("identity-issuer-key-file", made.key_pem),
-        ):
-            path = self._folder / f"{name}-{flag}.pem"
-            path.write_text(data)
-            flags += [f"--{flag}", str(path)]
-        return flags
+        anchor, issuer, key = (self._folder / f"{name}-{one}" for one in ("ca", "issuer", "key"))
+        anchor.write_text(self._root.cert_pem)
+        issuer.write_text(made.cert_pem)
+        key.write_text(made.key_pem)
+        return anchor, issuer, key
 
 
 def test_from_the_first_check_to_the_last(mesh: KubernetesMesh, tmp_path: Path) -> None:
     authority = _Authority(tmp_path)
-    mesh.start()
     mesh.linkerd("check", "--pre")
     mesh.apply(mesh.linkerd("install", "--crds"))
     mesh.apply(mesh.linkerd("install", *authority.issuer_flags("first")))
@@ -89,6 +100,46 @@ def test_from_the_first_check_to_the_last(mesh: KubernetesMesh, tmp_path: Path) 
     _assert_the_issuer_rotates(mesh, authority)
     _assert_upgraded(mesh)
     _assert_gone(mesh)
+
+
+def test_helm_installs_upgrades_and_removes_it(mesh: KubernetesMesh, tmp_path: Path) -> None:
+    """By the real Helm with the documents' values, in a namespace that Helm makes."""
+    anchor, issuer, key = _Authority(tmp_path).issue("helm")
+    values = (
+        f"--set-file=identityTrustAnchorsPEM={anchor}",
+        f"--set-file=identity.issuer.tls.crtPEM={issuer}",
+        f"--set-file=identity.issuer.tls.keyPEM={key}",
+    )
+    _helm(mesh, "install", "linkerd-crds", str(_CHARTS / "linkerd-crds"), "--create-namespace")
+    control_plane = ("linkerd-control-plane", str(_CHARTS / "linkerd-control-plane"))
+    _helm(mesh, "install", *control_plane, *values)
+    mesh.wait("linkerd")
+    mesh.apply(mesh.inject(EMOJIVOTO.read_text()))
+    mesh.wait(NS)
+    pods = mesh.pods(NS)
+    assert (4, {"2/2"}) == (len(pods), {ready_containers(pod) for pod in pods})
+    for words in (("check", "--wait", "60s"), ("check", "--proxy", "-n", NS)):
+        output = mesh.linkerd(*words)
+        assert output.rstrip().endswith("Status check results are √")
+    _helm(mesh, "upgrade", *control_plane, *values, "--set=controllerLogLevel=debug")
+    mesh.wait("linkerd")
+    arguments = "jsonpath={.spec.template.spec.containers[*].args}"
+    found = mesh.kubectl("get", "deploy/linkerd-identity", "-n", "linkerd", "-o", arguments)
+    assert "-log-level=debug" in found
+    mesh.kubectl("delete", "ns", NS, "--wait=true")
+    for release in ("linkerd-control-plane", "linkerd-crds"):
+        _helm(mesh, "uninstall", release)
+    mesh.kubectl("delete", "ns", "linkerd", "--wait=true")
+    assert [] == _left(mesh)
+
+
+def _helm(mesh: KubernetesMesh, *words: str) -> None:
+    program = build.binaries(build.HELM) / "helm"
+    command = [str(program), *words, "--namespace=linkerd", "--wait", "--timeout=3m"]
+    done = subprocess.run(
+        command, env=mesh.environment, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert 0 == done.returncode, done.stdout + done.stderr
 
 
 def _assert_checks_pass(mesh: KubernetesMesh) -> None:

@@ -13,7 +13,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.mesh import Object, a_namespace, until
+from tests.integration.mesh import (
+    Object,
+    a_deployment,
+    a_namespace,
+    a_service,
+    an_account,
+    until,
+)
 from tests.integration.test_mesh import (  # noqa: F401 - collected here once more
     OPEN_CLIENT,
     PLAIN_SERVER,
@@ -42,25 +49,51 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesMesh]:
     try:
         mesh.start()
         mesh.install()
-        mesh.apply_objects(a_namespace("lab"), *_workloads())
+        mesh.apply_objects(a_namespace("lab"), *_workloads(), *_flaky())
         mesh.wait("lab")
         yield mesh
     finally:
         mesh.delete()
 
 
-def _split() -> Object:
-    """Sends half of what asks `server` to another service."""
-    backends = [{"name": name, "port": 80, "weight": 1} for name in (SERVER, PLAIN_SERVER)]
+def _flaky() -> list[Object]:
+    """A service that fails every second time."""
+    return [
+        an_account("flaky"),
+        a_deployment("flaky", "flaky", "hello", "8080", port=8080),
+        a_service("flaky", 80, 8080),
+    ]
+
+
+def _route(name: str, service: str, *backends: str, **annotations: str) -> Object:
+    """Sends what asks `service` to `backends`, the same share to each."""
+    refs = [{"name": one, "port": 80, "weight": 1} for one in backends]
+    notes = {key.replace("_", ".linkerd.io/"): value for key, value in annotations.items()}
     return {
         "apiVersion": "policy.linkerd.io/v1beta3",
         "kind": "HTTPRoute",
-        "metadata": {"name": "split", "namespace": "lab"},
+        "metadata": {"name": name, "namespace": "lab", "annotations": notes},
         "spec": {
-            "parentRefs": [{"group": "core", "kind": "Service", "name": SERVER, "port": 80}],
-            "rules": [{"backendRefs": backends}],
+            "parentRefs": [{"group": "core", "kind": "Service", "name": service, "port": 80}],
+            "rules": [{"backendRefs": refs}],
         },
     }
+
+
+def _split() -> Object:
+    return _route("split", SERVER, SERVER, PLAIN_SERVER)
+
+
+def test_a_route_retries_what_fails(mesh: KubernetesMesh) -> None:
+    def statuses() -> set[int]:
+        return {_get(mesh, OPEN_CLIENT, "flaky")[0] for _ in range(6)}
+
+    assert {200, 503} == statuses()
+    mesh.apply_objects(_route("retry", "flaky", "flaky", retry_http="5xx", retry_limit="2"))
+    try:
+        until(lambda: statuses() == {200}, "every request succeeds")
+    finally:
+        mesh.kubectl("delete", "httproutes.policy.linkerd.io/retry", "-n", "lab")
 
 
 def test_a_route_splits_traffic_and_its_end_does_not(mesh: KubernetesMesh) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from linkerd import log
 from linkerd.errors import LinkerdError
-from linkerd.local.apiserver import discovery, openapi, subresources, verbs
+from linkerd.local.apiserver import discovery, openapi, options, subresources, verbs
 from linkerd.local.apiserver.aggregation import Aggregation
 from linkerd.local.apiserver.authn import ANONYMOUS, AUTHENTICATED, Authenticator, User
 from linkerd.local.apiserver.bodies import answer
@@ -170,6 +170,7 @@ class Api:
         context.subresource = route.subresource
         if route.verb not in _WRITES:
             return
+        options.check(request, route.verb)
         context.dry_run = "All" in request.query.get("dryRun", ())
         context.manager = request.first("fieldManager") or _agent(request)
         context.validation = request.first("fieldValidation", "Warn")

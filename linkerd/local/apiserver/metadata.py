@@ -126,6 +126,21 @@ def findings(kind: Kind, obj: Obj) -> list[Obj]:
     return found
 
 
+def update_findings(new: Obj, old: Obj | None) -> list[Obj]:
+    """Returns what speaks against a change of metadata; nothing may begin to wait for an end."""
+    if old is None or not old["metadata"].get("deletionTimestamp"):
+        return []
+    before = old["metadata"].get("finalizers") or ()
+    added = [one for one in new["metadata"].get("finalizers") or () if one not in before]
+    if not added:
+        return []
+    text = (
+        "Forbidden: no new finalizers can be added if the object is being deleted, found new "
+        f"finalizers {added}"
+    )
+    return [cause("FieldValueForbidden", "metadata.finalizers", text)]
+
+
 def _name_problem(kind: Kind, name: str) -> str | None:
     if kind.group in _PATH_NAMED:
         return "may not contain '/' or '%'" if "/" in name or "%" in name else None

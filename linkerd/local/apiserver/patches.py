@@ -74,7 +74,7 @@ def _operate(doc: Any, operation: dict[str, Any]) -> Any:
             raise bad_request(f"error decoding patch: {op} to {path} needs from")
         value = copy.deepcopy(_get(doc, source))
         return _add(_remove(doc, source) if op == "move" else doc, path, value)
-    raise bad_request(f"error decoding patch: unknown operation {op!r}")
+    raise unprocessable(f"Unexpected kind: {op}")
 
 
 def pointer(path: str) -> list[str]:

@@ -242,6 +242,7 @@ class Resources:
         if admitted is not new:
             self._fill(kind, admitted)
         found = metadata.findings(kind, admitted)
+        found += metadata.update_findings(admitted, old)
         found += validation.findings(kind, admitted, old)
         if kind.crd is not None:
             found += schema.findings(kind, admitted)

@@ -5,7 +5,9 @@ Source: Kubernetes API concepts (field validation: Strict, Warn, Ignore).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import base64
+import binascii
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from linkerd.local.apiserver import schema
@@ -19,6 +21,9 @@ from linkerd.local.store import Obj
 _OPEN = frozenset(("RawExtension", "FieldsV1"))
 _TEXTS = frozenset(("Time", "MicroTime"))
 _WANTED = {"": "string", "y": "string", "b": "bool", "i": "int", "d": "float64"}
+
+
+_NEW_LINES = str.maketrans("", "", "\r\n")
 
 
 class WrongType(Exception):
@@ -38,6 +43,8 @@ def check(kind: Kind, obj: Obj, context: Context) -> None:
         found = list(_unknown(kind, obj))
     except WrongType as error:
         raise bad_request(f"{said}json: cannot unmarshal {error}") from None
+    if kind.resource == "secrets" and not _is_base64((obj.get("data") or {}).values()):
+        raise bad_request(f"{said}illegal base64 data")
     if not found or context.validation == "Ignore":
         return
     texts = [f'unknown field "{path}"' for path in found]
@@ -45,6 +52,15 @@ def check(kind: Kind, obj: Obj, context: Context) -> None:
         raise bad_request(f"{said}strict decoding error: {', '.join(texts)}")
     for text in texts:
         context.warn(text)
+
+
+def _is_base64(values: Iterable[Any]) -> bool:
+    try:
+        for value in values:
+            base64.b64decode((value or "").translate(_NEW_LINES), validate=True)
+    except binascii.Error:
+        return False
+    return True
 
 
 def check_types(api_version: str, kind: str, obj: Any) -> Obj:

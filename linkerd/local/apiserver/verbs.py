@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from linkerd.local.apiserver import apply, bodies, patches, strict
+from linkerd.local.apiserver import apply, bodies, options, patches, strict
 from linkerd.local.apiserver.bodies import Form, answer
 from linkerd.local.apiserver.http import Answer, Request, Response, Stream
 from linkerd.local.apiserver.kinds import Kind
@@ -17,6 +17,8 @@ from linkerd.local.apiserver.selectors import parse_fields, parse_labels
 from linkerd.local.apiserver.status import (
     ApiError,
     bad_request,
+    bad_value,
+    invalid,
     method_not_allowed,
     success,
     unsupported_media_type,
@@ -126,13 +128,13 @@ def _watch(resources: Resources, kind: Kind, route: Route, request: Request) -> 
     chosen = selection(kind, route, request)
     if version:
         check_version(store, version)
-    options = WatchOptions(
+    wanted = WatchOptions(
         version=version or None,
         timeout_s=float(_number(request, "timeoutSeconds", int(WATCH_S))),
         bookmarks=request.first("allowWatchBookmarks") in ("true", "1"),
         initial_events=request.first("sendInitialEvents") in ("true", "1"),
     )
-    return Stream(stream(store, chosen, options, _form(request).entry))
+    return Stream(stream(store, chosen, wanted, _form(request).entry))
 
 
 async def _create(
@@ -199,7 +201,16 @@ def _patched(kind: Kind, form: str, patch: Any, context: Context) -> Mutation:
             new = patches.strategic(old, patch)
         if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
             raise bad_request("the patch leaves no object")
-        strict.check(kind, new, context)
+        if new["metadata"].get("name") != old["metadata"]["name"]:
+            raise bad_request(
+                f"the name of the object ({new['metadata'].get('name')}) does not match the name "
+                f"on the URL ({old['metadata']['name']})"
+            )
+        try:
+            strict.check(kind, new, context)
+        except ApiError as error:
+            # The body was well formed; what it makes of the object is not.
+            raise invalid("", "", "", [bad_value("patch", patch, error.message)]) from None
         return apply.after_update(old, new, managed, context.manager, context.subresource)
 
     return change
@@ -213,10 +224,6 @@ async def _apply(
     context: Context,
     patch: Any,
 ) -> Response:
-    if not context.manager:
-        raise bad_request(
-            "PatchOptions.meta.k8s.io is invalid: fieldManager: Required value: is required for apply patch"
-        )
     namespace = _namespace(kind, route)
     obj = check_body(kind, patch, namespace, route.name)
     strict.check(kind, obj, context)
@@ -245,26 +252,27 @@ def delete_options(request: Request) -> Obj:
     """Returns DeleteOptions from body and query.
 
     Raises:
-        ApiError: 400, a value is malformed.
+        ApiError: 400, a value is malformed; 422, one is no word that is known.
     """
-    options = strict.check_types("v1", "DeleteOptions", bodies.decode(request))
+    given = strict.check_types("v1", "DeleteOptions", bodies.decode(request))
     if request.first("gracePeriodSeconds"):
-        options.setdefault("gracePeriodSeconds", _number(request, "gracePeriodSeconds", 0))
+        given.setdefault("gracePeriodSeconds", _number(request, "gracePeriodSeconds", 0))
     for name in ("propagationPolicy", "orphanDependents"):
         if request.first(name):
             value: Any = request.first(name)
-            options.setdefault(name, value == "true" if name == "orphanDependents" else value)
-    return options
+            given.setdefault(name, value == "true" if name == "orphanDependents" else value)
+    options.check_deletion(given)
+    return given
 
 
 async def _delete(
     resources: Resources, kind: Kind, route: Route, request: Request, context: Context
 ) -> Response:
-    options = delete_options(request)
-    if options.get("dryRun"):
+    wanted = delete_options(request)
+    if wanted.get("dryRun"):
         context.dry_run = True
     obj, gone_now = await resources.delete(
-        kind, _namespace(kind, route), route.name, options, context
+        kind, _namespace(kind, route), route.name, wanted, context
     )
     if not gone_now or kind.resource in ("pods",):
         return answer(obj)
@@ -278,13 +286,13 @@ async def _delete_collection(
     resources: Resources, kind: Kind, route: Route, request: Request, context: Context
 ) -> Response:
     chosen = selection(kind, route, request)
-    options = delete_options(request)
+    wanted = delete_options(request)
     deleted = []
     for entry in resources.store.list(kind.storage, chosen.namespace):
         if not chosen.matches(entry):
             continue
         try:
-            await resources.delete(kind, *entry.key, options, context)
+            await resources.delete(kind, *entry.key, wanted, context)
         except ApiError as error:
             if error.status != 404:
                 raise

@@ -251,6 +251,7 @@ def admission_review(call: Call, context: Context, uid: str) -> Obj:
         "options": {
             "kind": f"{call.operation.capitalize()}Options",
             "apiVersion": "meta.k8s.io/v1",
+            **({"dryRun": ["All"]} if context.dry_run else {}),
         },
     }
     if kind.namespaced or kind.resource == "namespaces":
@@ -285,11 +286,10 @@ def refusal(name: str, status: Obj) -> ApiError:
     """Returns the error of a request that a webhook denied."""
     text = status.get("message") or status.get("reason") or "without explanation"
     separator = ": " if status.get("message") or status.get("reason") else " "
-    code = status.get("code") or 403
-    if code < 400 or code > 599:
-        code = 403
+    # Kubernetes makes 400 of what is no refusal; a webhook that says nothing says so.
+    code = max(status.get("code") or 0, 400)
     return ApiError(
         code,
-        status.get("reason") or ("Forbidden" if code == 403 else "BadRequest"),
+        status.get("reason") or "",
         f'admission webhook "{name}" denied the request{separator}{text}',
     )

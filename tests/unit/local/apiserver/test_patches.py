@@ -59,7 +59,7 @@ def test_json_patch_follows_rfc_6902(target: Any, operations: Any, expected: Any
     [
         ({"op": "add"}, 400),
         ([{"op": "add", "path": "/a"}], 400),
-        ([{"op": "what", "path": "/a", "value": 1}], 400),
+        ([{"op": "what", "path": "/a", "value": 1}], 422),
         ([{"op": "add", "path": "a", "value": 1}], 400),
         ([{"op": "remove", "path": "/missing"}], 422),
         ([{"op": "replace", "path": "/missing", "value": 1}], 422),

@@ -106,10 +106,10 @@ def test_broken_patches_are_the_webhooks_fault(response: Obj) -> None:
 @pytest.mark.parametrize(
     ("status", "code", "message"),
     [
-        ({}, 403, 'admission webhook "h" denied the request without explanation'),
-        ({"message": "no"}, 403, 'admission webhook "h" denied the request: no'),
+        ({}, 400, 'admission webhook "h" denied the request without explanation'),
+        ({"message": "no"}, 400, 'admission webhook "h" denied the request: no'),
         ({"message": "no", "code": 422}, 422, 'admission webhook "h" denied the request: no'),
-        ({"message": "no", "code": 200}, 403, 'admission webhook "h" denied the request: no'),
+        ({"message": "no", "code": 200}, 400, 'admission webhook "h" denied the request: no'),
     ],
 )
 def test_refusals_carry_the_webhooks_words(status: Obj, code: int, message: str) -> None:
