@@ -36,4 +36,5 @@ for candidate in python3 python3.13 python3.12 python3.11; do
 done
 [ -n "$python" ] || { echo "setup: no Python >= 3.11 was found; install one" >&2; exit 1; }
 [ -x .venv/bin/python ] || "$python" -m venv .venv
+echo "installing Python packages into .venv"
 .venv/bin/python -m pip install --quiet --require-hashes -r requirements-dev.txt
