@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from linkerd.model.endpoints import Endpoint
 from linkerd.model.external import ExternalWorkload
 from linkerd.model.names import CONTROL_PLANE_NS, OPAQUE_PORTS, SKIP_INBOUND_PORTS, Mesh
-from linkerd.model.objects import Container, OwnerReference, Pod, Server
+from linkerd.model.objects import LISTEN_VARIABLES, Container, OwnerReference, Pod, Server
 from linkerd.model.ports import PortSet, listen_port, port_set
 
 _PROXY = "linkerd-proxy"
-_INBOUND = "LINKERD2_PROXY_INBOUND_LISTEN_ADDR"
-_OWN = ("LINKERD2_PROXY_ADMIN_LISTEN_ADDR", "LINKERD2_PROXY_CONTROL_LISTEN_ADDR")
+_INBOUND, *_OWN = LISTEN_VARIABLES
 _REPLICA_SET_OWNERS = ("Job", "StatefulSet", "DaemonSet", "Deployment")
 
 Owners = Callable[[str, str, str], tuple[OwnerReference, ...] | None]

@@ -14,7 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
@@ -35,6 +38,9 @@ _BACKOFF_MIN_S = 0.2
 _BACKOFF_MAX_S = 10.0
 _ABSENT_RETRY_S = 10.0
 _WATCH_S = (240, 360)
+_RELIST_S = 10.0
+_LISTS_BURST = 3
+"""At most so many lists of a kind in as many times so long: no fault makes a storm of them."""
 
 _log = log.logger(__name__)
 
@@ -162,6 +168,11 @@ class Watcher(Generic[T]):
             self.relist()
             return None
         version = _VERSIONED.decode(raw).metadata.resource_version
+        if _precedes(version, self._version):
+            # What came before is lost: only a list tells what is true.
+            _log.warn("watch went backwards", kind=self.what, version=version)
+            self.relist()
+            return None
         if version:
             self._version = version
         if entry.type == "BOOKMARK":
@@ -199,6 +210,14 @@ class Watcher(Generic[T]):
             return None
 
 
+def _precedes(version: str, other: str) -> bool:
+    """Whether a resource version is older; those of one kind that are numbers can be compared.
+
+    Source: Kubernetes KEP-5504 (comparable resource versions).
+    """
+    return version.isdecimal() and other.isdecimal() and int(version) < int(other)
+
+
 class Source(Protocol):
     """What `run` needs of a client."""
 
@@ -217,6 +236,7 @@ async def run(
     """Yields a Reset first, then events, for ever; see the module."""
     watcher = Watcher(decode, resource.plural)
     wait_s, failing = _BACKOFF_MIN_S, False
+    listed_s = deque([-math.inf] * _LISTS_BURST, maxlen=_LISTS_BURST)
     while True:
         ask = watcher.ask()
         delivered = False
@@ -224,9 +244,13 @@ async def run(
         absent = opened = False
         try:
             if isinstance(ask, AskList):
+                if not ask.token:
+                    next_s = listed_s[0] + _RELIST_S * _LISTS_BURST
+                    await asyncio.sleep(max(0.0, next_s - time.monotonic()))
                 reset = watcher.page(await source.list_page(_list_params(ask)))
                 delivered = True
                 if reset is not None:
+                    listed_s.append(time.monotonic())
                     yield reset
             else:
                 async with source.open_watch(_watch_params(ask)) as stream:
@@ -236,6 +260,8 @@ async def run(
                         delivered = isinstance(watcher.ask(), AskWatch)
                         if event is not None:
                             yield event
+                        if not delivered:
+                            break
         except KubeError as error:
             problem = error.message
             absent = error.status == 404

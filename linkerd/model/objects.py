@@ -1,15 +1,27 @@
 """The fields of Kubernetes' and Linkerd's objects that the control plane reads.
 
 Watch events decode straight into these: unknown fields are skipped, `null` and absent are alike,
-values are immutable. What a field means is in the API's reference, not repeated here.
+values are immutable. What a field means is in the API's reference, not repeated here. Of what pods
+carry by the kilobyte, annotations and variables, only those of the mesh are kept.
 Source: k8s.io/api core/v1, discovery/v1; linkerd2 policy-controller/k8s/api.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import msgspec
+from msgspec.structs import force_setattr
+
+LISTEN_VARIABLES = (
+    "LINKERD2_PROXY_INBOUND_LISTEN_ADDR",
+    "LINKERD2_PROXY_ADMIN_LISTEN_ADDR",
+    "LINKERD2_PROXY_CONTROL_LISTEN_ADDR",
+)
+"""The variables of a proxy container that say which ports are its own."""
+
+_MESH_ANNOTATIONS = ("linkerd.io/", "l5dx.io/")
 
 
 class Struct(msgspec.Struct, frozen=True, gc=False, rename="camel"):
@@ -37,6 +49,21 @@ class Meta(Struct, frozen=True):
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
     owner_references: tuple[OwnerReference, ...] | None = None
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "namespace", sys.intern(self.namespace))
+        if self.annotations:
+            kept = {
+                name: value
+                for name, value in self.annotations.items()
+                if any(domain in name for domain in _MESH_ANNOTATIONS)
+            }
+            if len(kept) < len(self.annotations):
+                force_setattr(self, "annotations", kept or None)
+        if self.labels:
+            intern = sys.intern
+            shared = {intern(name): intern(value) for name, value in self.labels.items()}
+            force_setattr(self, "labels", shared)
 
     @property
     def key(self) -> tuple[str, str]:
@@ -96,6 +123,11 @@ class Container(Struct, frozen=True):
     liveness_probe: Probe | None = None
     readiness_probe: Probe | None = None
     startup_probe: Probe | None = None
+
+    def __post_init__(self) -> None:
+        if self.env:
+            kept = tuple(each for each in self.env if each.name in LISTEN_VARIABLES)
+            force_setattr(self, "env", kept or None)
 
 
 class PodSpec(Struct, frozen=True):

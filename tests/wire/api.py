@@ -16,8 +16,14 @@ from urllib.parse import parse_qs, urlsplit
 Object = dict[str, Any]
 
 
+_ROUTES = ("httproutes", "grpcroutes", "tlsroutes", "tcproutes")
+
+
 class Api:
-    """Objects by path; `resource_version` grows with each change."""
+    """Objects by path, whatever their group; `version` grows with each change.
+
+    Kinds and groups in `absent` are not served.
+    """
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str, str], Object] = {}
@@ -48,6 +54,10 @@ class Api:
         """Makes every earlier version too old to resume from."""
         self.oldest = self.version
         self._events.clear()
+
+    def refuse(self, method: str) -> int:
+        """Returns the status to refuse a request with, 0 to answer it."""
+        return 0
 
     async def start(self) -> None:
         """Listens, on the same port as before if there was one."""
@@ -97,16 +107,22 @@ class Api:
         url = urlsplit(target)
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         parts = url.path.strip("/").split("/")
+        group = "" if parts[0] == "api" else parts[1]
         parts = parts[2:] if parts[0] == "api" else parts[3:]
+        if not parts and group not in self.absent:
+            return await _answer(writer, 200, {"resources": [{"name": n} for n in _ROUTES]})
         namespace = ""
         if len(parts) > 2 and parts[0] == "namespaces":
             namespace, parts = parts[1], parts[2:]
-        plural, name = parts[0], parts[1] if len(parts) > 1 else ""
-        if plural in self.absent:
+        plural, name = parts[0] if parts else "", parts[1] if len(parts) > 1 else ""
+        if plural in self.absent or group in self.absent:
             return await _answer(writer, 404, {"reason": "NotFound", "message": "no such kind"})
         if query.get("watch"):
             await self._watch(writer, plural, int(query["resourceVersion"]))
             return False
+        refusal = self.refuse(method)
+        if refusal:
+            return await _answer(writer, refusal, {"message": "not now"})
         status, answer = self._do(method, plural, namespace, name, query, body)
         return await _answer(writer, status, answer)
 
@@ -139,7 +155,7 @@ class Api:
                 return 409, {"reason": "Conflict", "message": "the object has been modified"}
             self.apply(plural, item)
         elif method == "PATCH":
-            self.apply(plural, {**self.objects[key], **json.loads(body)})
+            self.apply(plural, _merged(self.objects[key], json.loads(body)))
         elif method == "DELETE":
             item = self.objects[key]
             self.delete(*key)
@@ -169,12 +185,35 @@ class Api:
             return
         while True:
             changed = self._changed
-            for number, kind, of, item in list(self._events):
-                if of == plural and number > version:
-                    _chunk(writer, {"type": kind, "object": item})
+            fresh = [
+                {"type": kind, "object": item}
+                for number, kind, of, item in list(self._events)
+                if of == plural and number > version
+            ]
             version = max(version, self.version)
+            if not self.deliver(writer, fresh):
+                return
             await writer.drain()
             await changed.wait()
+
+    def deliver(self, writer: asyncio.StreamWriter, events: list[Object]) -> bool:
+        """Writes what a watch brings; returns whether the watch goes on."""
+        for event in events:
+            _chunk(writer, event)
+        return True
+
+
+def _merged(target: Object, patch: Object) -> Object:
+    """Source: RFC 7396."""
+    merged = dict(target)
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = _merged(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
 
 
 def _chunk(writer: asyncio.StreamWriter, event: Object) -> None:
