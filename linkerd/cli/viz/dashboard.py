@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "Open the Linkerd dashboard in a web browser"
 _PORT = 8084
+_PORT_HERE = 50750
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,8 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("--address", default="localhost", help="local address (default localhost)")
     parser.add_argument(
-        "-p", "--port", type=int, default=50750, help="local port, 0 for any (default 50750)"
-    )
+        "-p", "--port", type=int, default=None,
+        help="local port, 0 for any (default 50750, or any when that is taken)",
+    )  # fmt: skip
     parser.add_argument(
         "--show", choices=["linkerd", "grafana", "url"], default="linkerd", metavar="WHAT",
         help="what to open in a browser: linkerd, grafana or url for nothing (default linkerd)",
@@ -37,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Forwards a local port to the dashboard and prints its address."""
-    if not 0 <= args.port <= 65535:
+    if args.port is not None and not 0 <= args.port <= 65535:
         raise UsageError(f"port must be greater than or equal to zero, was {args.port}")
     from linkerd.cli import _connect
 
@@ -51,8 +53,12 @@ async def _serve(kube: KubeClient, args: argparse.Namespace) -> int:
 
     way = Way(kube, args, "web", _PORT)
     await way.open(args.wait, _waiting)
+    port = _PORT_HERE if args.port is None else args.port
+    if args.port is None and not _free(args.address, port):
+        print(f"port {port} is taken, another dashboard may run there", file=sys.stderr)
+        port = 0
     try:
-        async with way.listening(args.address, args.port) as port:
+        async with way.listening(args.address, port) as port:
             url = f"http://{args.address}:{port}"
             print(f"Linkerd dashboard available at:\n{url}")
             print(f"Grafana dashboard available at:\n{url}/grafana", flush=True)
@@ -61,10 +67,20 @@ async def _serve(kube: KubeClient, args: argparse.Namespace) -> int:
             await asyncio.Event().wait()
     except OSError as error:
         raise UsageError(
-            f"cannot listen on {args.address}:{args.port}: {error.strerror}",
+            f"cannot listen on {args.address}:{port}: {error.strerror}",
             hint="-p 0 takes any free port",
         ) from None
     return 0
+
+
+def _free(address: str, port: int) -> bool:
+    import socket
+
+    try:
+        socket.create_server((address, port)).close()
+    except OSError:
+        return False
+    return True
 
 
 def _waiting(why: str) -> None:
