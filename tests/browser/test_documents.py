@@ -16,6 +16,7 @@ from playwright.async_api import Browser, expect
 
 from linkerd.kube.resources import CLUSTER_ROLE_BINDINGS
 from tests.browser.chrome import Watched, opened, overflow, unnamed, until
+from tests.browser.conftest import HTTP_ECHO
 from tests.integration.mesh import Mesh
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
@@ -188,6 +189,32 @@ async def test_unmeshed_workloads_say_how_to_mesh_them(tab: Watched) -> None:
     await tab.table("Deployments").get_by_role("link", name="http-echo", exact=True).click()
     assert "deployment/http-echo" == await tab.heading()
     await expect(tab.page.get_by_text("not meshed", exact=True)).to_be_visible()
+
+
+async def test_the_articles_pods_show_who_called_whom(tab: Watched, mesh: Mesh) -> None:
+    """The microk8s article: ubuntu curls http-echo, and both pods' pages and dashboards show it."""
+    manifest = HTTP_ECHO.read_text().replace("linkerd-test", "echo-meshed")
+    await asyncio.to_thread(mesh.apply, await asyncio.to_thread(mesh.inject, manifest))
+    await asyncio.to_thread(mesh.wait, "echo-meshed")
+
+    async def missing() -> str:
+        done = await asyncio.to_thread(
+            mesh.run_in, "ubuntu", "echo-meshed", "curl", "-s", "http://http-echo", container="ubuntu"
+        )  # fmt: skip
+        if b"Hello from http-echo" not in done.stdout:
+            return str(done)
+        cells = tab.page.get_by_role("table", name="Outbound").locator("tbody tr")
+        return "" if await cells.filter(has_text="100.00%").count() else "no traffic is shown"
+
+    await tab.go("/namespaces/echo-meshed/pods/ubuntu")
+    await until(missing, 120)
+    assert "pod/ubuntu" == await tab.heading()
+    assert "√ mTLS" == (await tab.cells("Outbound", "http-echo"))["Secured"]
+    await tab.page.get_by_role("link", name="Grafana", exact=True).first.click()
+    rate = re.compile(r"^REQUEST RATE: → http-echo")
+    await expect(tab.page.get_by_role("figure", name=rate).first).to_be_visible()
+    await tab.go("/namespaces/echo-meshed/deployments/http-echo")
+    assert "100.00%" == (await tab.cells("Inbound", "ubuntu"))["Success rate"]
 
 
 async def test_tap_shows_single_requests_with_all_that_is_known(tab: Watched) -> None:
