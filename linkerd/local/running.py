@@ -38,6 +38,14 @@ def read_number(path: Path) -> int:
         return 0
 
 
+def read_lines(path: Path) -> list[str]:
+    """Returns a file's lines, none if there is no such file."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Writes a file that readers see whole or not at all.
 

@@ -94,6 +94,14 @@ class Change:
 Listener = Callable[[Change], None]
 
 
+def _unusable(path: Path | str, error: Exception) -> LocalError:
+    if isinstance(error, sqlite3.OperationalError):
+        hint = "another API server of this cluster may be running, or the disk is full"
+        return LocalError(f"store {path} cannot be opened: {error}", hint=hint)
+    hint = "the cluster's objects are lost; `linkerd local delete` makes room for a new one"
+    return LocalError(f"store {path} is damaged: {error}", hint=hint)
+
+
 class Store:
     """The objects of one cluster, by resource ("deployments.apps") and key."""
 
@@ -107,17 +115,14 @@ class Store:
             self._db.executescript(_SCHEMA)
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("COMMIT")
-        except sqlite3.OperationalError as error:
+            self._objects: dict[str, dict[Key, Entry]] = {}
+            self._load()
+            row = self._db.execute("SELECT max(rv), min(rv) FROM log").fetchone()
+        except (sqlite3.DatabaseError, msgspec.DecodeError) as error:
             self._db.close()
-            raise LocalError(
-                f"store {path} cannot be opened: {error}",
-                hint="another API server of this cluster may be running",
-            ) from error
-        self._objects: dict[str, dict[Key, Entry]] = {}
+            raise _unusable(path, error) from error
         self._sorted: dict[str, list[Key]] = {}
         self._listeners: dict[str, list[Listener]] = {}
-        self._load()
-        row = self._db.execute("SELECT max(rv), min(rv) FROM log").fetchone()
         self._version: int = row[0] or 0
         self._oldest: int = row[1] or 1
 

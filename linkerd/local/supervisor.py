@@ -33,6 +33,7 @@ PORTS_TRIED = 100
 NOTES = ("resource limits and the sizes of volumes are not enforced",)
 _READY_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 15.0
+_DISK_LOW_BYTES = 64 << 20
 
 Progress = Callable[[str], None]
 
@@ -116,7 +117,24 @@ def status(paths: Paths) -> Status:
         number = running.read_number(file)
         if number and Path(f"/proc/{number}").exists():
             processes[file.stem] = number
-    return Status(True, running.read_number(paths.pids / "port"), processes, NOTES)
+    notes = [*NOTES, *running.read_lines(paths.pids / "node.notes")]
+    free = os.statvfs(paths.state)
+    if free.f_bavail * free.f_frsize < _DISK_LOW_BYTES:
+        notes.append(f"the disk of {paths.state} is nearly full: writes will fail")
+    return Status(True, running.read_number(paths.pids / "port"), processes, tuple(notes))
+
+
+def resident_kib(pid: int) -> int:
+    """Returns the memory that a process occupies, shared pages included; 0 when it is gone."""
+    for line in running.read_lines(Path(f"/proc/{pid}/status")):
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    return 0
+
+
+def restarts(paths: Paths, process: str) -> str:
+    """Returns how often a process was started again, then when and how it ended; "" for never."""
+    return "".join(running.read_lines(paths.pids / f"{process}.restarts"))
 
 
 def delete(paths: Paths) -> None:

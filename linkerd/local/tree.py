@@ -42,6 +42,7 @@ _BACKOFF_MIN_S, _BACKOFF_MAX_S = 0.1, 5.0
 _HEALTHY_S = 10.0
 #: Tells the first API server of a run that the last run's containers are gone.
 _FRESH = "--fresh"
+_LAST_BYTES = 4096
 _LOG_BYTES_MAX = 5 * 1024 * 1024
 
 _OWN_PACKAGES = ("linkerd", "demo")
@@ -65,6 +66,7 @@ class _Child:
     started: float = 0.0
     backoff_s: float = _BACKOFF_MIN_S
     restart_at: float | None = None
+    restarts: int = 0
 
 
 class Supervisor:
@@ -186,11 +188,17 @@ class Supervisor:
         code = os.waitstatus_to_exitcode(status)
         self._note(f"{child.name} ended with {code}, starts again in {child.backoff_s:g}s")
         if child.name == "apiserver" and self._report_fd >= 0 and code == 1:
+            log = self._paths.logs / "apiserver.log"
+            why, hint = _last_words(log)
             self._report(
-                error="the API server did not start",
-                hint=f"see {self._paths.logs / 'apiserver.log'}",
+                error=f"the API server did not start{why and ': '}{why}", hint=hint or f"see {log}"
             )
             self._stopping = True
+        child.restarts += 1
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+        record = self._paths.pids / f"{child.name}.restarts"
+        with contextlib.suppress(OSError):  # a full disk stops nothing
+            running.write_atomically(record, f"{child.restarts} {stamp} {code}")
         child.restart_at = now + child.backoff_s
         child.backoff_s = min(child.backoff_s * 2, _BACKOFF_MAX_S)
 
@@ -202,7 +210,8 @@ class Supervisor:
         child.started = time.monotonic()
         self._poll.register(child.pidfd, select.POLLIN)
         if not child.once:
-            running.write_atomically(self._paths.pids / f"{child.name}.pid", str(child.pid))
+            with contextlib.suppress(OSError):  # a full disk stops nothing
+                running.write_atomically(self._paths.pids / f"{child.name}.pid", str(child.pid))
 
     def _become(self, child: _Child) -> None:
         """Turns the forked copy into the child; never returns."""
@@ -266,6 +275,23 @@ class Supervisor:
     def _note(self, text: str) -> None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         os.write(2, f"{stamp} supervisor: {text}\n".encode())
+
+
+def _last_words(log: Path) -> tuple[str, str]:
+    """Returns the error with which a process ended, as its log tells it, and the hint."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, log.stat().st_size - _LAST_BYTES))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return "", ""
+    hint = ""
+    for line in reversed(lines[-2:]):
+        if line.startswith("hint: "):
+            hint = line.removeprefix("hint: ")
+        if line.startswith("error: "):
+            return line.removeprefix("error: "), hint
+    return "", ""
 
 
 def _sources() -> list[str]:

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from linkerd import log, runtime
@@ -26,6 +26,8 @@ EGRESS_PORT = 6444
 #: Connections across the border at one time; more are reset.
 CONNECTIONS_MAX = 4096
 _CONNECT_S = 30.0
+#: Node ports that another program has are tried again after this time.
+_RETRY_S = 5.0
 _CHUNK = 64 * 1024
 _SO_ORIGINAL_DST = 80
 _RESET = struct.pack("ii", 1, 0)
@@ -34,10 +36,18 @@ _log = log.logger(__name__)
 
 
 class Border:
-    """Relays both ways."""
+    """Relays both ways.
 
-    def __init__(self, host: Outside) -> None:
+    Args:
+        host: The host's network.
+        refused: Is told of the node ports that cannot be opened there, and why, when that changes.
+    """
+
+    def __init__(self, host: Outside, refused: Callable[[Mapping[int, str]], None]) -> None:
         self._host = host
+        self._refused = refused
+        self._problems: dict[int, str] = {}
+        self._told: dict[int, str] | None = None
         self._listeners: dict[int, asyncio.Server | None] = {}
         self._wanted: set[int] = set()
         self._changed = asyncio.Event()
@@ -55,7 +65,9 @@ class Border:
                 while True:
                     self._changed.clear()
                     await self._open()
-                    await self._changed.wait()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(_RETRY_S if self._problems else None):
+                            await self._changed.wait()
         finally:
             for listener in self._listeners.values():
                 if listener is not None:
@@ -71,12 +83,22 @@ class Border:
         self._changed.set()
 
     async def _open(self) -> None:
+        await self._open_wanted()
+        if self._problems != self._told:
+            self._told = dict(self._problems)
+            self._refused(self._told)
+
+    async def _open_wanted(self) -> None:
         for port in self._listeners.keys() - self._wanted:
             listener = self._listeners.pop(port)
+            self._problems.pop(port, None)
             if listener is not None:
                 listener.close()
-        for port in sorted(self._wanted - self._listeners.keys()):
-            self._listeners[port] = await self._listen(port)
+        for port in sorted(self._wanted):
+            if self._listeners.get(port) is None:
+                self._listeners[port] = await self._listen(port)
+                if self._listeners[port] is not None:
+                    self._problems.pop(port, None)
 
     async def _listen(self, port: int) -> asyncio.Server | None:
         try:
@@ -92,7 +114,9 @@ class Border:
             )
         except OSError as error:
             sock.close()
-            _log.warn("node port is in use on the host", port=port, error=error)
+            if port not in self._problems:
+                _log.warn("node port is in use on the host", port=port, error=error)
+            self._problems[port] = error.strerror or str(error)
             return None
 
     def _inward(

@@ -13,6 +13,7 @@ import os
 import platform
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from linkerd.errors import Conflict, KubeError, NotFound
 from linkerd.kube.client import MERGE, KubeClient
 from linkerd.kube.resources import LEASES, NODES, PODS, SERVICES
 from linkerd.kube.watch import Deleted, Reset
+from linkerd.local import running
 from linkerd.local.node import border, dns, host, services, users, volumes
 from linkerd.local.node.addresses import Addresses
 from linkerd.local.node.cluster import WATCHED, Cluster
@@ -74,7 +76,7 @@ class Kubelet:
         self.zygote = ZygoteClient(
             str(paths.state / "node" / "zygote.sock"), self._listed, self._exited
         )
-        self._border = None if outside is None else border.Border(outside)
+        self._border = None if outside is None else border.Border(outside, self._ports_refused)
         self._nat = Nat(None if self._border is None else (NODE_IP, border.EGRESS_PORT))
         self._resolver = Resolver(self._zone, outside)
         self._zone_cache: dns.Zone | None = None
@@ -256,6 +258,20 @@ class Kubelet:
             self._border.node_ports(
                 front.port for front in table if front.ip == NODE_IP and front.protocol == "TCP"
             )
+
+    def _ports_refused(self, problems: Mapping[int, str]) -> None:
+        """Tells whom it concerns that the host's loopback does not have a node port."""
+        notes = []
+        for service in self.cluster.all("Service"):
+            meta = service["metadata"]
+            for port in (service.get("spec") or {}).get("ports") or ():
+                why = problems.get(port.get("nodePort") or 0)
+                if why is not None:
+                    text = f"port {port['nodePort']} of 127.0.0.1 cannot be opened: {why}"
+                    notes.append(f"{text} (service {meta['namespace']}/{meta['name']})")
+                    self.recorder.record(service, "NodePortUnavailable", text, warning=True)
+        with contextlib.suppress(OSError):
+            running.write_atomically(self.paths.pids / "node.notes", "\n".join(notes))
 
     def _zone(self) -> dns.Zone:
         if self._zone_cache is None:

@@ -134,3 +134,11 @@ def test_one_store_has_one_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(LocalError, match="cannot be opened"):
         Store(tmp_path / "store.db")
     store.close()
+
+
+def test_a_damaged_file_is_told_from_a_locked_one(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    path.write_bytes(b"no database at all" * 1000)
+    with pytest.raises(LocalError, match="is damaged") as damaged:
+        Store(path)
+    assert "linkerd local delete" in (damaged.value.hint or "")
