@@ -23,7 +23,7 @@ from tests.integration.mesh import LINKERD, ROOT, Mesh, eventually
 
 _CHROMIUM = shutil.which("chromium")
 _EMOJIVOTO = ROOT / "demo" / "emojivoto" / "emojivoto.yml"
-HTTP_ECHO = ROOT / "demo" / "http_echo" / "http-echo.yml"
+_HTTP_ECHO = ROOT / "demo" / "http_echo" / "http-echo.yml"
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -63,7 +63,7 @@ def _install(mesh: Mesh) -> None:
     # Pods that are made before the tap injector cannot be tapped.
     mesh.wait("linkerd-viz")
     mesh.apply(mesh.inject(_EMOJIVOTO.read_text()))
-    mesh.apply(HTTP_ECHO.read_text())
+    mesh.apply(_HTTP_ECHO.read_text())
     mesh.wait("emojivoto", "linkerd-test")
 
 

@@ -16,11 +16,11 @@ from playwright.async_api import Browser, expect
 
 from linkerd.kube.resources import CLUSTER_ROLE_BINDINGS
 from tests.browser.chrome import Watched, opened, overflow, unnamed, until
-from tests.browser.conftest import HTTP_ECHO
-from tests.integration.mesh import Mesh
+from tests.integration.mesh import ROOT, Mesh
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
 
+HTTP_ECHO = ROOT / "demo" / "http_echo" / "http-echo.yml"
 DOUGHNUT = "/emojivoto.v1.VotingService/VoteDoughnut"
 WEB = "/namespaces/emojivoto/deployments/web"
 PAGES = {
