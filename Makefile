@@ -31,6 +31,10 @@ test-browser: build ## Look at the dashboard with Chromium on a local cluster (r
 	@bash tools/setup.sh browser
 	$(PY) -m pytest tests/browser -o addopts="-q --strict-markers -p no:cacheprovider" --timeout 240
 
+test-deep: build ## Run generated tests for long: 10,000 steps an index, 1,000 schedules of faults
+	MACHINE_STEPS=10000 $(PY) -m pytest -n 2 tests/property/test_machines.py --timeout 3600
+	FAULT_SCHEDULES=1000 $(PY) -m pytest -n 2 tests/wire/test_watch_faults.py
+
 test-kubernetes: build ## Run the mesh on a real Kubernetes, and compare ours with it (root, Go)
 	$(PY) -m tests.kubernetes.bed build
 	cargo build --locked --release --quiet --package linkerd-proxy
