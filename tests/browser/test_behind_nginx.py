@@ -22,7 +22,7 @@ from tests.browser.chrome import opened
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx"),
 ]
 

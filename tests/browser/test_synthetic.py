@@ -49,7 +49,7 @@ SCRIPT_S_MAX = 1.0
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs prometheus"),
 ]
 
