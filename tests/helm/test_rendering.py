@@ -75,6 +75,12 @@ _CASES: dict[str, tuple[str, tuple[str, ...], Object]] = {
             "proxyInit": {"ignoreOutboundPorts": "25,443", "skipSubnets": "10.0.0.0/8"},
         },
     ),
+    "cni": ("linkerd2-cni", (), {}),
+    "cni, changed": (
+        "linkerd2-cni",
+        (),
+        {"logLevel": "debug", "proxyUID": 3000, "portsToRedirect": "80,443"},
+    ),
     "viz": ("linkerd-viz", (), {}),
     "viz, highly available": ("linkerd-viz", ("values-ha.yaml",), {}),
     "viz without a Prometheus": (

@@ -18,7 +18,7 @@ from images.oci import Entry, Image, Run
 from linkerd import VERSION
 from tests.kubernetes.mesh import PROXY
 
-_NAMES = [f"{build.REGISTRY}/{name}:{VERSION}" for name in ("proxy", "proxy-init")]
+_NAMES = [f"{build.REGISTRY}/{name}:{VERSION}" for name in ("proxy", "proxy-init", "cni-plugin")]
 
 
 def _files(layer: oci.Layer) -> dict[str, tarfile.TarInfo]:
@@ -60,8 +60,9 @@ def test_an_archive_holds_a_shared_layer_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not PROXY.exists(), reason="needs the proxy's release build")
-def test_the_data_planes_images_are_small_and_only_init_has_capabilities() -> None:
+def test_the_data_planes_images_are_small_the_same_and_only_init_has_capabilities() -> None:
     images = build.data_plane(PROXY)
+    assert images == build.data_plane(PROXY)
     assert _NAMES == list(images)
     for name, image in images.items():
         files = _files(image.layers[0])
