@@ -123,7 +123,7 @@ def _raw(wanted: bool) -> Iterator[None]:
     import tty
 
     before = termios.tcgetattr(0)
-    tty.setraw(0)
+    tty.setraw(0, termios.TCSADRAIN)  # what was typed ahead counts
     try:
         yield
     finally:

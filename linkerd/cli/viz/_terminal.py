@@ -63,7 +63,7 @@ def full_screen() -> Iterator[Terminal]:
     handle = sys.stdin.fileno()
     before = termios.tcgetattr(handle)
     terminal = Terminal()
-    tty.setcbreak(handle)
+    tty.setcbreak(handle, termios.TCSADRAIN)  # keys that were pressed already count
     loop.add_reader(handle, terminal._pressed)
     sys.stdout.write(_ENTER)
     try:
