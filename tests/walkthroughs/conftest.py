@@ -14,10 +14,10 @@ from tests.walkthroughs.terminal import Terminal
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    """A terminal with stock kubectl; no cluster runs yet."""
+    """A terminal; no cluster runs yet."""
     if os.geteuid() != 0:
         pytest.skip("the cluster makes namespaces as root")
-    for program in ("kubectl", "curl", "openssl", "script"):
+    for program in ("curl", "openssl", "script"):
         if shutil.which(program) is None:
             pytest.skip(f"the documents use {program}, which is not installed")
     terminal = Terminal(tmp_path)

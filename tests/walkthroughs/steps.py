@@ -136,6 +136,7 @@ class Walk:
 _NORMAL = (
     (re.compile(r"\x1b\[[0-9;?]*[A-Za-z]"), ""),
     (re.compile(r"(?<=[a-z])-[0-9a-z]{8,10}-[0-9a-z]{5}\b"), "-POD"),
+    (re.compile(r"\blinkerd (?=v\d)"), ""),
     (re.compile(r"\b(?:stable|edge)-\d[\w.-]*|\bv?\d+\.\d+\.\d+[\w.+-]*(?=$|\s)"), "VERSION"),
     (re.compile(r"\b\d+\.\d+\.\d+\.\d+(:\d+)?\b"), "IP"),
     (re.compile(r"\bid=\d+:\d+\b"), "id=ID"),

@@ -23,6 +23,8 @@ from tests.walkthroughs.steps import Step, Walk
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STAND_INS = Path(__file__).resolve().parent / "stand_ins"
+OURS = "linkerd local kubectl"
+"""What stands in for a kubectl that is not installed; $KUBECTL chooses another."""
 _TIMEOUT_S = 300.0
 _PAUSE_S = 0.5
 _REMEMBERING = """\
@@ -49,8 +51,9 @@ class Terminal:
             "LINKERD_LOCAL_HOME": str(home / "local"),
             "KUBECONFIG": str(home / "kubeconfig"),
             "PATH": ":".join(programs),
+            "LINKERD_LOCAL_KUBECTL": "own",
             "REAL_CURL": shutil.which("curl") or "",
-            "REAL_KUBECTL": shutil.which("kubectl") or "",
+            "REAL_KUBECTL": os.environ.get("KUBECTL") or shutil.which("kubectl") or OURS,
             "BUNDLED": str(ROOT / "demo"),
             "CHARTS": str(ROOT / "charts"),
             "BROWSER": "true",

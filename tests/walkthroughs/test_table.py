@@ -24,6 +24,7 @@ with the document's lines, names, ages, addresses and versions aside. The tests 
 (`UPDATE_GOLDEN=1 pytest tests/walkthroughs/test_table.py`).
 
 What cannot be had offline is replaced in one place, the programs in `tests/walkthroughs/stand_ins/`.
+`kubectl` is the installed one, or that of `linkerd local` where there is none.
 """
 
 
