@@ -50,6 +50,8 @@ FEATURES = (
     "MeshHTTPRouteRewritePath",
     "MeshHTTPRouteSchemeRedirect",
 )
+#: Mesh tests of the suite's version 1.6.
+_TESTS = 22
 _VERDICT = re.compile(r"^    --- (PASS|FAIL|SKIP): TestConformance/(Mesh\S+)", re.MULTILINE)
 
 
@@ -135,8 +137,8 @@ def _judge(output: str, report: str, *, whole: bool) -> int:
     for name, verdict in sorted(found.items()):
         _say(f"{verdict}  {name}")
     passed = sum(verdict == "PASS" for verdict in found.values())
-    _say(f"{passed} of {len(found)} mesh tests passed")
-    if not found or passed < len(found):
+    _say(f"{passed} of {_TESTS if whole else len(found)} mesh tests passed")
+    if passed < (_TESTS if whole else max(len(found), 1)):
         sys.stdout.write("\n".join(output.splitlines()[-60:]) + "\n")
         return 1
     if whole:
