@@ -66,7 +66,7 @@ def parse(path: tuple[str, ...], module: ModuleType, words: list[str]) -> argpar
     Raises:
         UsageError: a flag or argument is unknown, missing or malformed.
     """
-    parser = _parser(path, module)
+    parser = parser_of(path, module)
     args, unknown = parser.parse_known_intermixed_args(words)
     for word in unknown:
         if word.startswith("--"):
@@ -87,7 +87,7 @@ def parse(path: tuple[str, ...], module: ModuleType, words: list[str]) -> argpar
 def help_text(path: tuple[str, ...], module: ModuleType) -> str:
     """Returns the text of `--help` of a command or a group."""
     if not _tree.is_group(path):
-        return _parser(path, module).format_help()
+        return parser_of(path, module).format_help()
     prog = " ".join(("linkerd", *path))
     names = _tree.children(path)
     width = max(map(len, names)) + 2
@@ -100,7 +100,7 @@ def help_text(path: tuple[str, ...], module: ModuleType) -> str:
 
 def options(path: tuple[str, ...], module: ModuleType) -> list[tuple[Sequence[str], str]]:
     """Returns the names and the help of each of a command's own flags."""
-    parser = _parser(path, module)
+    parser = parser_of(path, module)
     shared = {id(action) for action in parser._action_groups[-1]._group_actions}
     return [
         (action.option_strings, action.help or "")
@@ -145,7 +145,8 @@ def boolean(text: str) -> bool:
     return text == "true"
 
 
-def _parser(path: tuple[str, ...], module: ModuleType) -> Parser:
+def parser_of(path: tuple[str, ...], module: ModuleType) -> Parser:
+    """Returns the parser of a command's flags and arguments."""
     prog = " ".join(("linkerd", *path))
     arguments = getattr(module, "USAGE", "")
     parser = Parser(

@@ -16,6 +16,11 @@ def run(words: list[str]) -> int:
     Raises:
         LinkerdError: it failed, or there is no such command.
     """
+    if words and words[0] == "__complete":
+        from linkerd.cli import _complete
+
+        print("\n".join(_complete.candidates(words[1:])))
+        return 0
     if words and words[0] == "help":
         words = [*words[1:], "--help"]
     found = _tree.find(words)

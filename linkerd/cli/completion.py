@@ -8,20 +8,29 @@ from __future__ import annotations
 
 import argparse
 
-from linkerd.cli import _tree
 from linkerd.errors import UsageError
 
 SUMMARY = "Output shell completion code for the specified shell (bash, zsh or fish)"
 USAGE = "[bash|zsh|fish]"
 
-_BASH = """_linkerd() {
-  local path="" word
-  for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do [[ $word == -* ]] || path+=" $word"; done
-  case "$path" in
-%s  esac
+_BASH = """\
+_linkerd() {
+  local IFS=$'\\n'
+  COMPREPLY=($(linkerd __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
 }
 complete -F _linkerd linkerd
 """
+_SHELLS = {
+    "bash": _BASH,
+    "zsh": f"autoload -U +X bashcompinit && bashcompinit\n{_BASH}",
+    "fish": """\
+function __linkerd
+  set -l words (commandline -opc)
+  linkerd __complete $words[2..-1] (commandline -ct) 2>/dev/null
+end
+complete -c linkerd -f -a '(__linkerd)'
+""",
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,30 +39,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the code."""
-    groups = [path for path in _paths(()) if _tree.is_group(path)]
-    if args.shell == "fish":
-        for path in groups:
-            for name in _tree.children(path):
-                condition = f"__fish_seen_subcommand_from {path[-1]}" if path else "true"
-                print(f"complete -c linkerd -f -n '{condition}' -a '{name}'")
-        return 0
-    if args.shell not in ("bash", "zsh"):
+    """Prints the code: it asks this command what can come next."""
+    if args.shell not in _SHELLS:
         raise UsageError(f"unsupported shell type (must be bash, zsh or fish): {args.shell}")
-    cases = "".join(
-        f'    "{"".join(f" {word}" for word in path)}")'
-        f' COMPREPLY=($(compgen -W "{" ".join(_tree.children(path))}"'
-        ' -- "${COMP_WORDS[COMP_CWORD]}"));;\n'
-        for path in groups
-    )
-    if args.shell == "zsh":
-        print("autoload -U +X bashcompinit && bashcompinit")
-    print(_BASH % cases, end="")
+    print(_SHELLS[args.shell], end="")
     return 0
-
-
-def _paths(path: tuple[str, ...]) -> list[tuple[str, ...]]:
-    if not _tree.is_group(path):
-        return [path]
-    below = [found for name in _tree.children(path) for found in _paths((*path, name))]
-    return [path, *below]
