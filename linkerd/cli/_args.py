@@ -9,7 +9,7 @@ import argparse
 import functools
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -50,6 +50,9 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=34, width=_width())
 
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        return "" if action.nargs == "?" else super()._format_args(action, default_metavar)
+
 
 @functools.cache
 def _width() -> int:
@@ -67,7 +70,7 @@ def parse(path: tuple[str, ...], module: ModuleType, words: list[str]) -> argpar
         UsageError: a flag or argument is unknown, missing or malformed.
     """
     parser = parser_of(path, module)
-    args, unknown = parser.parse_known_intermixed_args(words)
+    args, unknown = parser.parse_known_intermixed_args(list(_like_gos(parser, words)))
     for word in unknown:
         if word.startswith("--"):
             flag = word.partition("=")[0]
@@ -82,6 +85,20 @@ def parse(path: tuple[str, ...], module: ModuleType, words: list[str]) -> argpar
         if not _NAMESPACE.fullmatch(getattr(args, name)):
             raise UsageError(f"{getattr(args, name)} is not a valid namespace")
     return args
+
+
+def _like_gos(parser: Parser, words: list[str]) -> Iterator[str]:
+    """Yields the words as argparse takes them: Go's `--ha=true` and `--native-sidecar web.yml`."""
+    for word in words:
+        name, equals, value = word.partition("=")
+        action = parser._option_string_actions.get(name)
+        if equals and isinstance(action, argparse._StoreTrueAction):
+            if _boolean(value, name):
+                yield name
+        elif not equals and action is not None and action.nargs == "?":
+            yield f"{word}=true"
+        else:
+            yield word
 
 
 def help_text(path: tuple[str, ...], module: ModuleType) -> str:
@@ -128,6 +145,17 @@ def add_namespace(parser: argparse.ArgumentParser, help: str, *, all: bool = Fal
         )
 
 
+def add_boolean(
+    parser: argparse._ActionsContainer, *names: str, default: bool | None = False, **options: Any
+) -> None:
+    """Adds a flag that may be given bare or as `=true` and `=false`; never takes the next word."""
+    flag = names[-1]
+    parser.add_argument(
+        *names, nargs="?", const=True, type=lambda text: _boolean(text, flag), default=default,
+        **options,
+    )  # fmt: skip
+
+
 def duration(text: str) -> float:
     """Returns the seconds of a Go duration; for `type=` of a flag."""
     from linkerd.settings import duration_s
@@ -138,10 +166,9 @@ def duration(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r}: expected {error}") from None
 
 
-def boolean(text: str) -> bool:
-    """Returns the value of a flag that may be given bare or as `=true` and `=false`."""
+def _boolean(text: str, flag: str = "") -> bool:
     if text not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected true or false")
+        raise UsageError(f"invalid argument {text!r} for {flag!r}: expected true or false")
     return text == "true"
 
 

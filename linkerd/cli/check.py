@@ -31,10 +31,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--wait", type=_args.duration, default=300.0, metavar="TIME",
         help="how long to wait for checks to succeed (default 5m0s)",
     )  # fmt: skip
-    parser.add_argument(
-        "--linkerd-cni-enabled", nargs="?", const=True, type=_args.boolean, default=False,
-        metavar="", help="check that the CNI plugin runs; with --pre",
-    )  # fmt: skip
+    _args.add_boolean(
+        parser, "--linkerd-cni-enabled", help="check that the CNI plugin runs; with --pre"
+    )
     parser.add_argument(
         "--expected-version", default="", metavar="VERSION",
         help="what to compare versions with; without it they are not, nobody is asked",

@@ -18,16 +18,19 @@ _CHART = "linkerd2-cni"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the flags."""
-    from linkerd.cli import _chart_flags
+    from linkerd.cli import _args, _chart_flags
     from linkerd.install import flags
 
     for flag in flags.CNI:
         names = (
             ["-v", "--linkerd-version"] if flag.name == "linkerd-version" else [f"--{flag.name}"]
         )
-        options: dict[str, Any] = {"dest": f"value:{flag.name}", "help": f"value {flag.path}"}
+        options: dict[str, Any] = {
+            "dest": f"value:{flag.name}",
+            "help": _chart_flags.HELP[flag.name],
+        }
         if flag.kind is bool:
-            parser.add_argument(*names, action="store_const", const=True, **options)
+            _args.add_boolean(parser, *names, default=None, **options)
         else:
             metavar = flag.name.rpartition("-")[2].upper()
             parser.add_argument(*names, type=flag.kind, metavar=metavar, **options)

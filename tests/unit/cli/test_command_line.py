@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 import linkerd
-from linkerd.cli import _tree
+from linkerd.cli import _args, _chart_flags, _tree
 from linkerd.cli.main import main
+from linkerd.install import flags
 
 
 @pytest.mark.parametrize(
@@ -240,3 +241,25 @@ def test_the_reference_lists_every_command_with_its_flags(
     assert {"from", "to", "time-window"} <= flags
     assert "kubeconfig" not in flags
     assert {"Name": "linkerd.io/inject"} in body["AnnotationsReference"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sidecar", "source"),
+    [
+        (["--native-sidecar", "web.yml"], True, "web.yml"),
+        (["--native-sidecar=false", "web.yml"], False, "web.yml"),
+        (["web.yml"], None, "web.yml"),
+        (["--manual=true", "--native-sidecar", "-"], True, "-"),
+    ],
+)
+def test_a_boolean_flag_takes_no_word_but_may_have_a_value(
+    words: list[str], sidecar: bool | None, source: str
+) -> None:
+    args = _args.parse(("inject",), _tree.load(("inject",)), words)
+    assert (sidecar, source) == (getattr(args, "value:native-sidecar"), args.source)
+    assert args.manual is ("--manual=true" in words)
+
+
+def test_every_flag_of_a_chart_value_says_what_it_sets() -> None:
+    tables = (*flags.CONTROL_PLANE, *flags.PROXY, *flags.INJECT, *flags.CNI)
+    assert set() == {flag.name for flag in tables} - set(_chart_flags.HELP)

@@ -32,10 +32,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="file, folder, - or https address")  # fmt: skip
     parser.add_argument("-l", "--selector", default="", help="label selector")
     parser.add_argument("--all", action="store_true", help="all of the type in the namespace")
-    parser.add_argument("--ignore-not-found", nargs="?", const=True, type=_args.boolean,
-                        default=False, metavar="BOOL", help="missing ones are fine")  # fmt: skip
-    parser.add_argument("--wait", nargs="?", const=True, type=_args.boolean, default=True,
-                        metavar="BOOL", help="until they are gone (default true)")  # fmt: skip
+    _args.add_boolean(parser, "--ignore-not-found", help="missing ones are fine")
+    _args.add_boolean(parser, "--wait", default=True, help="until they are gone (default true)")
     parser.add_argument("--grace-period", type=int, metavar="SECONDS", help="instead of the pods'")
     parser.add_argument("--force", action="store_true", help="with --grace-period=0: at once")
     parser.add_argument("--now", action="store_true", help="same as --grace-period=1")
