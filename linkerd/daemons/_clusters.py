@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -78,7 +77,7 @@ def link(secret: Secret) -> Link:
         text = base64.b64decode((secret.data or {})["kubeconfig"], validate=True).decode()
     except KeyError:
         raise SettingsError(f"{what} has no kubeconfig") from None
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         raise SettingsError(f"{what}: kubeconfig is no base64 of text") from None
     name, trust_domain, cluster_domain = (str(value) for value in found.values())
     return Link(name, from_text(text, what), trust_domain, cluster_domain)

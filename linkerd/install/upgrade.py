@@ -8,7 +8,6 @@ Source: linkerd2 cli/cmd/upgrade.go (behaviour, texts).
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -37,7 +36,7 @@ def stored(secret: Mapping[str, Any]) -> dict[str, Any]:
             text = base64.b64decode(encoded, validate=True).decode()
         except KeyError:
             raise UsageError(f"secret/{SECRET} has no key {SECRET}") from None
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:
             raise UsageError(f"secret/{SECRET} cannot be decoded") from None
     values = manifest.parse(text) or {}
     if not isinstance(values, dict):

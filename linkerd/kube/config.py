@@ -10,7 +10,6 @@ Source: kubernetes/client-go tools/clientcmd (merge order, field names), rest/co
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -264,7 +263,7 @@ def _pem(entry: Mapping[str, Any], key: str, file: Path) -> str:
     if data:
         try:
             return base64.b64decode(data, validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:
             raise SettingsError(f"{file}: {key}-data is no base64 of PEM") from None
     path = entry.get(key)
     if not path:

@@ -81,7 +81,8 @@ def request(head: bytes) -> Head:
     method, target, minor = found.groups()
     fields = _fields(rest)
     chunked, length = _framing(fields)
-    if minor == b"1" and sum(name == "host" for name, _ in fields) != 1:
+    hosts = sum(name == "host" for name, _ in fields)
+    if hosts > 1 or (minor == b"1" and not hosts):
         raise BadMessage("not exactly one host")
     return Head(
         fields,

@@ -124,3 +124,17 @@ def test_an_api_that_answers_becomes_available(rig: tuple[LocalServer, Extension
     )
     row = server.kubectl("get", "apiservice").splitlines()[1].split()
     assert ["v1alpha1.tap.linkerd.io", "default/tap", "True"] == row[:3]
+
+
+def test_an_authority_that_is_none_makes_the_api_unavailable(
+    rig: tuple[LocalServer, Extension],
+) -> None:
+    server, _ = rig
+    change = {"spec": {"insecureSkipTLSVerify": False, "caBundle": "bm9uZQ=="}}
+    merge = {"Content-Type": "application/merge-patch+json"}
+    with server.client() as client:
+        path = "/apis/apiregistration.k8s.io/v1/apiservices/v1alpha1.tap.linkerd.io"
+        assert 200 == client.patch(path, json=change, headers=merge).status_code
+        answer = client.get(f"{GROUP}/watch")
+    assert 503 == answer.status_code
+    assert "caBundle of the API v1alpha1.tap.linkerd.io" in answer.json()["message"]

@@ -53,7 +53,7 @@ class Aggregation:
         """Returns the relay to the API that serves a route, None when none does.
 
         Raises:
-            ApiError: 503, its service does not exist.
+            ApiError: 503, its service does not exist or its authority is no certificate.
         """
         api = self._find(route.group, route.version)
         if api is None:
@@ -80,9 +80,14 @@ class Aggregation:
                 f"service {service['namespace']}/{service['name']} of the API "
                 f"{api['metadata']['name']} does not exist"
             )
-        tls = ssl.create_default_context(
-            cadata=base64.b64decode(spec["caBundle"]).decode() if spec.get("caBundle") else None
-        )
+        try:
+            tls = ssl.create_default_context(
+                cadata=base64.b64decode(spec["caBundle"]).decode() if spec.get("caBundle") else None
+            )
+        except (ssl.SSLError, ValueError) as error:
+            raise unavailable(
+                f"caBundle of the API {api['metadata']['name']} is no certificate: {error}"
+            ) from None
         if spec.get("insecureSkipTLSVerify") or not spec.get("caBundle"):
             tls.check_hostname = False
             tls.verify_mode = ssl.CERT_NONE

@@ -6,7 +6,6 @@ Source: Kubernetes API concepts (field validation: Strict, Warn, Ignore).
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -58,7 +57,7 @@ def _is_base64(values: Iterable[Any]) -> bool:
     try:
         for value in values:
             base64.b64decode((value or "").translate(_NEW_LINES), validate=True)
-    except binascii.Error:
+    except ValueError:
         return False
     return True
 

@@ -7,7 +7,6 @@ third_party/forked/golang/expansion (the `$(VAR)` syntax), pkg/kubelet/envvars (
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -238,7 +237,7 @@ def service_variables(services: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 def _decoded(value: str) -> bytes:
     try:
         return base64.b64decode(value)
-    except (binascii.Error, ValueError):
+    except ValueError:
         return b""
 
 

@@ -42,6 +42,7 @@ async def test_a_request_with_a_body() -> None:
         b"G(T / HTTP/1.1\r\n" + HOST,
         b"GET / HTTP/1.1\r\n",
         b"GET / HTTP/1.1\r\n" + HOST * 2,
+        b"GET / HTTP/1.0\r\n" + HOST * 2,
         b"GET / HTTP/1.1\r\n" + HOST + b"A : b\r\n",
         b"GET / HTTP/1.1\r\n" + HOST + b"A: b\r\n c\r\n",
         b"GET / HTTP/1.1\r\n" + HOST + b"A: b\nC: d\r\n",
