@@ -310,11 +310,6 @@ def _seconds(text: str) -> int:
     return int(duration_s(text))
 
 
-def _duration(text: str) -> str:
-    duration_s(text)
-    return text
-
-
 def _milliseconds(text: str) -> str:
     # The proxy takes one number and unit; Go's compound durations are written out.
     return f"{int(duration_s(text) * 1000)}ms"
@@ -387,9 +382,11 @@ _ANNOTATIONS: dict[str, Apply] = {
         "proxy-outbound-connect-timeout": _to("outbound_connect_timeout", _milliseconds),
         "proxy-inbound-connect-timeout": _to("inbound_connect_timeout", _milliseconds),
         "proxy-outbound-discovery-cache-unused-timeout": _to(
-            "outbound_discovery_timeout", _duration
+            "outbound_discovery_timeout", _milliseconds
         ),
-        "proxy-inbound-discovery-cache-unused-timeout": _to("inbound_discovery_timeout", _duration),
+        "proxy-inbound-discovery-cache-unused-timeout": _to(
+            "inbound_discovery_timeout", _milliseconds
+        ),
         "proxy-disable-outbound-protocol-detect-timeout": _to("no_outbound_detect_timeout", _bool),
         "proxy-disable-inbound-protocol-detect-timeout": _to("no_inbound_detect_timeout", _bool),
         "shutdown-grace-period": _to("shutdown_grace_period", _milliseconds),

@@ -25,6 +25,17 @@ C = "config.linkerd.io/"
         ({C + "proxy-admin-shutdown": "enabled"}, "shutdown_endpoint", True),
         ({C + "default-inbound-policy": "deny"}, "default_policy", "deny"),
         ({C + "proxy-outbound-connect-timeout": "1m"}, "outbound_connect_timeout", "60000ms"),
+        # Proxies read one number and unit, people write Go's durations.
+        (
+            {C + "proxy-outbound-discovery-cache-unused-timeout": "1m30s"},
+            "outbound_discovery_timeout",
+            "90000ms",
+        ),
+        (
+            {C + "proxy-inbound-discovery-cache-unused-timeout": "2.5s"},
+            "inbound_discovery_timeout",
+            "2500ms",
+        ),
         (
             {C + "proxy-disable-inbound-protocol-detect-timeout": "true"},
             "no_inbound_detect_timeout",
