@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from collections.abc import Iterable
@@ -9,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from linkerd.check.engine import failed
-from linkerd.errors import CheckFailed, KubeError, NotFound
+from linkerd.errors import CheckFailed, KubeError, LinkerdError, NotFound
+from linkerd.kube import streams
 from linkerd.kube.client import KubeClient
 from linkerd.kube.resources import CONFIG_MAPS, PODS, Resource
 
@@ -65,6 +67,22 @@ class Mesh:
         pods = await self.kube.list(PODS, self.data_namespace or None, label_selector=selector)
         return [pod for pod in pods if COMPONENT not in labels_of(pod) and phase(pod) in _ALIVE]
 
+    async def last_words(self, pod: Object) -> list[str]:
+        """Returns the last line that each crashed container of a pod logged, as far as known."""
+        found = []
+        for entry in crashed(pod):
+            name, container = pod["metadata"]["name"], entry["name"]
+            said = b""
+            with contextlib.suppress(LinkerdError):
+                async for chunk in streams.logs(
+                    self.kube, name, self.namespace, container=container, tail=1,
+                    previous="terminated" not in (entry.get("state") or {}),
+                ):  # fmt: skip
+                    said = (said + chunk)[:_LAST_WORDS_BYTES]
+            if said.strip():
+                found.append(f"{name}: {container} said: {said.decode(errors='replace').strip()}")
+        return found
+
     async def require(self, resource: Resource, names: Iterable[str], namespace: str = "") -> None:
         """Raises CheckFailed naming those of `names` that do not exist."""
         missing = []
@@ -77,6 +95,7 @@ class Mesh:
             raise CheckFailed(f"missing {resource.kind}s: {', '.join(missing)}")
 
 
+_LAST_WORDS_BYTES = 1024
 _ALIVE = ("Pending", "Running", "Unknown", "")
 
 
@@ -138,6 +157,21 @@ def is_ready(pod: Object) -> bool:
     return phase(pod) == "Running" and all(statuses.get(n, {}).get("ready") for n in names)
 
 
+def crashed(pod: Object) -> list[Object]:
+    """Returns the statuses of a pod's containers that ended badly and do not run."""
+    status = pod.get("status") or {}
+    return [
+        entry
+        for kind in ("initContainer", "container")
+        for entry in status.get(f"{kind}Statuses") or ()
+        for state in [entry.get("state") or {}]
+        if "running" not in state
+        and (state.get("terminated") or (entry.get("lastState") or {}).get("terminated") or {}).get(
+            "exitCode"
+        )
+    ]
+
+
 def trouble(pod: Object) -> str:
     """Returns what a pod's containers say of why they do not run, "" when they say nothing."""
     status = pod.get("status") or {}
@@ -179,6 +213,24 @@ def require_components(pods: list[Object], names: Iterable[str]) -> None:
             raise CheckFailed(f'No running pods for "linkerd-{name}"')
         for pod in own:
             require_ready([pod])
+
+
+def absent(deployments: list[Object], names: Iterable[str], namespace: str) -> list[str]:
+    """Returns what to do about components whose deployments are gone or want no pods."""
+    wanted = {d["metadata"]["name"]: (d.get("spec") or {}).get("replicas", 1) for d in deployments}
+    found = []
+    for name in (f"linkerd-{one}" for one in names):
+        if name not in wanted:
+            found.append(
+                f"deployment/{name} does not exist:"
+                " `linkerd upgrade | kubectl apply -f -` brings it back"
+            )
+        elif wanted[name] == 0:
+            found.append(
+                f"deployment/{name} is scaled to 0:"
+                f" `kubectl -n {namespace} scale deploy {name} --replicas=1` starts it"
+            )
+    return found
 
 
 def require_ready(pods: Iterable[Object]) -> None:

@@ -17,6 +17,7 @@ from linkerd.kube.resources import (
     CLUSTER_ROLE_BINDINGS,
     CLUSTER_ROLES,
     CUSTOM_RESOURCE_DEFINITIONS,
+    DEPLOYMENTS,
     MUTATING_WEBHOOKS,
     NAMESPACES,
     NODES,
@@ -40,6 +41,8 @@ CRDS = (
 
 _INSTALL = "`linkerd install | kubectl apply -f -` installs it"
 _CRDS_REMEDY = "`linkerd install --crds | kubectl apply -f -` installs them"
+
+_TELL_MORE = "`kubectl -n {0} get pods` and `kubectl -n {0} get events` tell more"
 
 Network = IPv4Network | IPv6Network
 
@@ -73,6 +76,7 @@ def control_plane(mesh: Mesh) -> Category:
                 partial(_replica_sets, mesh),
                 fatal=True,
                 retry=True,
+                remedy=_TELL_MORE.format(mesh.namespace),
             ),
             Check(
                 "no unschedulable pods",
@@ -89,6 +93,7 @@ def control_plane(mesh: Mesh) -> Category:
                 fatal=True,
                 retry=True,
                 surface=True,
+                remedy=_TELL_MORE.format(mesh.namespace),
             ),
             Check(
                 "cluster networks contains all node podCIDRs",
@@ -229,8 +234,10 @@ async def _replica_sets(mesh: Mesh) -> None:
         if ready < wanted:
             waiting.append(f"{body['metadata']['name']}: {ready}/{wanted} ready")
     if waiting:
-        why = [text for pod in await mesh.control_plane_pods() if (text := cluster.trouble(pod))]
-        raise failed("not all replica sets are ready", [*waiting, *why])
+        for pod in await mesh.control_plane_pods():
+            waiting += [text for text in [cluster.trouble(pod)] if text]
+            waiting += await mesh.last_words(pod)
+        raise failed("not all replica sets are ready", waiting)
 
 
 async def _schedulable(mesh: Mesh) -> None:
@@ -245,7 +252,12 @@ async def _schedulable(mesh: Mesh) -> None:
 
 
 async def _pods(mesh: Mesh) -> None:
-    cluster.require_components(await mesh.control_plane_pods(), COMPONENTS)
+    try:
+        cluster.require_components(await mesh.control_plane_pods(), COMPONENTS)
+    except CheckFailed as error:
+        deployments = await mesh.kube.list(DEPLOYMENTS, mesh.namespace)
+        why = cluster.absent(deployments, COMPONENTS, mesh.namespace)
+        raise CheckFailed("\n".join([error.message, *why])) from None
 
 
 async def _docker_needs_root(mesh: Mesh) -> None:

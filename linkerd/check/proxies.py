@@ -10,9 +10,10 @@ from typing import Any
 
 from linkerd.check import cluster, versions
 from linkerd.check.cluster import Mesh
-from linkerd.check.engine import Category, Check, failed
+from linkerd.check.engine import Category, Check, Skip, failed
 from linkerd.errors import CheckFailed
-from linkerd.kube.resources import NAMESPACES, SERVICES
+from linkerd.inject import keys, verdict
+from linkerd.kube.resources import NAMESPACES, PODS, SERVICES
 
 _NOT_CURRENT = "some proxies are not running the current version:"
 _CONFIG_PREFIXES = ("config.linkerd.io/", "config.alpha.linkerd.io/")
@@ -85,6 +86,7 @@ def data_plane(mesh: Mesh) -> Category:
                 fatal=True,
                 retry=True,
             ),
+            warn("pods that ask for a proxy have one", "l5d-data-plane-ready", _asked),
             warn("data plane is up-to-date", "l5d-data-plane-version", _data_current),
             warn("data plane and cli versions match", "l5d-data-plane-cli-version", _data_same),
             warn(
@@ -124,6 +126,39 @@ async def _ready(mesh: Mesh) -> None:
         where = f' in the "{mesh.data_namespace}" namespace' if mesh.data_namespace else ""
         raise CheckFailed(f'no "linkerd-proxy" containers found{where}\n`linkerd inject` adds them')
     cluster.require_proxies(pods)
+
+
+async def _asked(mesh: Mesh) -> None:
+    """Warns of pods that the injector missed; says nothing where all is well, as Linkerd does."""
+    namespaces = {
+        body["metadata"]["name"]: cluster.annotations_of(body)
+        for body in await mesh.kube.list(NAMESPACES)
+    }
+    pods = await mesh.kube.list(PODS, mesh.data_namespace or None)
+    missed = [
+        f"{cluster.full_name(pod)}{why}"
+        for pod in pods
+        for why in [missing(pod, namespaces.get(pod["metadata"]["namespace"], {}))]
+        if why is not None
+    ]
+    if not missed:
+        raise Skip
+    raise failed("some pods should have a proxy and have none:", [*missed])
+
+
+def missing(pod: cluster.Object, namespace_annotations: dict[str, str]) -> str | None:
+    """Returns what to do about a pod that asks for a proxy and has none; None if all is well."""
+    if cluster.phase(pod) not in ("Pending", "Running"):
+        return None
+    own = cluster.annotations_of(pod)
+    facts = verdict.facts(
+        pod["spec"], own, namespace_annotations, token_projection=True, webhook=True
+    )
+    if facts.injectable:
+        owned = pod["metadata"].get("ownerReferences")
+        return ": restart its workload" if owned else ": delete it and create it again"
+    asks = own.get(keys.INJECT) in (keys.ENABLED, keys.INGRESS)
+    return f": {verdict.text(facts.reasons)}" if asks and facts.host_network else None
 
 
 async def _data_current(mesh: Mesh) -> None:

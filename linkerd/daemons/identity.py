@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -289,4 +290,6 @@ def main(argv: Sequence[str]) -> int:
         _log.error("wrong flags", error=error.message)
         return error.exit_code
     log.configure(settings.log_level, settings.log_format)
+    # Proxies ask with their identity as common name, which may be longer than X.520 allows.
+    warnings.filterwarnings("ignore", "Attribute's length must be", UserWarning)
     return runtime.run(lambda stop: serve(settings, stop))

@@ -217,3 +217,69 @@ def test_a_webhooks_key_is_its_certificates(key: str, why: str) -> None:
     certificates.require_key(served.cert, served.key_pem.encode())
     with pytest.raises(PkiError, match=why):
         certificates.require_key(served.cert, other.key_pem.encode() if key else b"")
+
+
+@pytest.mark.parametrize(
+    ("replicas", "advice"),
+    [
+        (1, []),
+        (
+            0,
+            [
+                "deployment/linkerd-x is scaled to 0:"
+                " `kubectl -n l5d scale deploy linkerd-x --replicas=1` starts it"
+            ],
+        ),
+        (
+            None,
+            [
+                "deployment/linkerd-x does not exist:"
+                " `linkerd upgrade | kubectl apply -f -` brings it back"
+            ],
+        ),
+    ],
+)
+def test_a_component_without_pods_says_what_brings_it_back(
+    replicas: int | None, advice: list[str]
+) -> None:
+    body = {"metadata": {"name": "linkerd-x"}, "spec": {"replicas": replicas}}
+    assert advice == cluster.absent([] if replicas is None else [body], ["x"], "l5d")
+
+
+@pytest.mark.parametrize(
+    ("state", "last", "crashed"),
+    [
+        ({"waiting": {"reason": "CrashLoopBackOff"}}, {"terminated": {"exitCode": 1}}, True),
+        ({"terminated": {"exitCode": 137}}, {}, True),
+        ({"terminated": {"exitCode": 0}}, {}, False),
+        ({"running": {}}, {"terminated": {"exitCode": 1}}, False),
+        ({"waiting": {"reason": "PodInitializing"}}, {}, False),
+    ],
+)
+def test_containers_that_ended_badly_are_asked_for_their_last_words(
+    state: dict[str, Any], last: dict[str, Any], crashed: bool
+) -> None:
+    entry = {"name": "app", "state": state, "lastState": last}
+    pod = {"status": {"containerStatuses": [entry]}}
+    assert [entry] * crashed == cluster.crashed(pod)
+
+
+@pytest.mark.parametrize(
+    ("own", "namespace", "spec", "advice"),
+    [
+        ({"linkerd.io/inject": "enabled"}, {}, {}, ": delete it and create it again"),
+        ({}, {"linkerd.io/inject": "enabled"}, {}, ": delete it and create it again"),
+        ({"linkerd.io/inject": "disabled"}, {"linkerd.io/inject": "enabled"}, {}, None),
+        ({}, {}, {}, None),
+        ({"linkerd.io/inject": "enabled"}, {}, {"hostNetwork": True}, ": hostNetwork is enabled"),
+        ({}, {"linkerd.io/inject": "enabled"}, {"hostNetwork": True}, None),
+    ],
+)
+def test_a_pod_that_asks_for_a_proxy_and_has_none_is_told_of(
+    own: dict[str, str], namespace: dict[str, str], spec: dict[str, Any], advice: str | None
+) -> None:
+    pod = a_pod(annotations=own)
+    assert None is proxies.missing(pod, namespace)
+    mount = {"mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "name": "token"}
+    app = {"name": "app", "volumeMounts": [mount]}
+    assert advice == proxies.missing({**pod, "spec": {"containers": [app], **spec}}, namespace)
