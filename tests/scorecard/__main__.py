@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from bench.rig import RigError
+from tests.scorecard import mesh
 from tests.scorecard.mesh import ROOT, build
 from tests.scorecard.rows import Check, Line
 
@@ -49,6 +50,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("rows", nargs="*", help=f"some of {' '.join(ROWS)}; all by default")
     parser.add_argument("--no-build", action="store_true", help="take the programs as they are")
+    parser.add_argument("--proxy", type=Path, help="a proxy built elsewhere, such as a debug build")
     parser.add_argument("--dry", action="store_true", help="write no files")
     args = parser.parse_args()
     unknown = set(args.rows) - set(ROWS)
@@ -57,7 +59,9 @@ def main() -> int:
     if os.geteuid() != 0:
         print("scorecard: network namespaces need root; run it as root", file=sys.stderr)
         return 1
-    if not args.no_build:
+    if args.proxy:
+        mesh.PROXY = args.proxy.resolve()
+    elif not args.no_build:
         build()
     passed = True
     for row in args.rows or ROWS:
