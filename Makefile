@@ -3,7 +3,7 @@ PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SHELL := /bin/bash
 
-.PHONY: help demo build test test-unit test-rust test-integration test-walkthroughs test-browser lint golden gen bench scorecard images test-kubernetes test-helm conformance clean
+.PHONY: help demo build test test-unit test-rust test-integration test-walkthroughs test-browser test-deep lint golden gen bench bench-control fuzz scorecard images test-kubernetes test-helm conformance clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ golden: .venv/.python ## Rewrite the expected outputs in tests/golden
 
 gen: .venv/.python ## Generate code from proto/, and the lock files
 	$(PY) tools/gen.py
+
+fuzz: .venv/.python ## Explore each of the proxy's fuzz targets for 20 s
+	$(PY) tools/fuzz.py
 
 scorecard: .venv/.python ## Measure what the proxy stands: attacks, bad input, load, failures (root)
 	$(PY) -m tests.scorecard

@@ -1,0 +1,6 @@
+//! The targets, by what they read.
+
+pub mod detect;
+pub mod engine;
+pub mod messages;
+pub mod values;
