@@ -336,3 +336,25 @@ fn interim_responses_are_counted() {
         .client_text()
         .ends_with("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n"));
 }
+
+/// A hundred attackers get a hundredth of a processor each.
+#[test]
+fn a_slow_rapid_reset_is_cut_in_seconds_and_a_client_that_cancels_some_is_not() {
+    let mut rig = rig();
+    let rounds = cut_after(&mut rig, 5 * 50, |n| {
+        [post(2 * n + 1), reset(2 * n + 1, 8)].concat()
+    });
+    assert!(rounds <= 250);
+    let mut slow = self::rig();
+    for n in 0..250 {
+        slow.pass(Duration::from_millis(20));
+        slow.client(&[post(2 * n + 1), reset(2 * n + 1, 8)].concat());
+    }
+    assert_ne!(Io::Open, slow.client_io());
+    let mut calm = self::rig();
+    for n in 0..250 {
+        calm.pass(Duration::from_millis(60));
+        calm.client(&[post(2 * n + 1), reset(2 * n + 1, 8)].concat());
+    }
+    assert_eq!(Io::Open, calm.client_io());
+}

@@ -6,7 +6,6 @@ pub(super) mod frame;
 pub(super) mod send;
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use super::hpack::decode::Decoder;
 use super::limits::Score;
@@ -74,7 +73,6 @@ pub(super) struct H2 {
     glitches: Score,
     opened: Score,
     early: Score,
-    window_at: Duration,
 }
 
 impl H2 {
@@ -104,7 +102,6 @@ impl H2 {
             glitches: Score::default(),
             opened: Score::default(),
             early: Score::default(),
-            window_at: Duration::ZERO,
         }
     }
 

@@ -30,8 +30,8 @@ pub struct Limits {
     pub discard: u64,
     /// Octets of a chunk's size line, extensions included.
     pub chunk_line: usize,
-    /// Resets by the peer before an answer within one second, from which, when they are more than
-    /// half of the streams opened in that second, the connection is cut.
+    /// Score of requests that the peer took back before an answer, from which, when they are more
+    /// than half of all, the connection is cut; 20 decay per second.
     pub early_resets: u32,
     /// Score of frames that do no work, from which a connection is cut; 100 decay per second.
     pub noise: u32,
@@ -63,7 +63,7 @@ impl Default for Limits {
             pipeline: 16 * 1024,
             discard: 256 * 1024,
             chunk_line: 1024,
-            early_resets: 250,
+            early_resets: 100,
             noise: 1000,
             glitches: 200,
             continuations: 64,

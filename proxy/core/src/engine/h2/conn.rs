@@ -25,6 +25,8 @@ const CALM: Fatal = Fatal(code::ENHANCE_YOUR_CALM);
 const MAX_WINDOW: i64 = 0x7fff_ffff;
 /// Interim responses that one request may have.
 const MAX_INTERIM: u32 = 64;
+/// Requests taken back in a second that are nobody's attack.
+const EARLY_LEAK: u32 = 20;
 
 impl Engine {
     pub(in crate::engine) fn h2_step(&mut self, key: Key, input: &[u8]) -> Step {
@@ -367,7 +369,7 @@ impl Engine {
             return Ok(());
         }
         h2.last = id;
-        h2.opened.add(1, 0, now);
+        h2.opened.add(1, EARLY_LEAK, now);
         h2.noise.forgive(2);
         let window = i64::from(h2.peer.window);
         let full = h2.ids.len() >= limits.streams as usize;
@@ -541,20 +543,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Counts a request that the client took back before its answer: a few are normal, most of
-    /// hundreds within a second are an attack (CVE-2023-44487).
+    /// Counts a request that the client took back before its answer: a few are normal, most of a
+    /// steady many are an attack (CVE-2023-44487), be it slow because a hundred others do the same.
     fn h2_early_reset(&mut self, key: Key) -> Done {
         let (limit, now) = (self.limits.early_resets, self.now);
         let Some(h2) = self.h2(key) else {
             return Ok(());
         };
-        if now.saturating_sub(h2.window_at).as_secs() >= 1 {
-            h2.window_at = now;
-            h2.opened = Default::default();
-            h2.early = Default::default();
-        }
-        let early = h2.early.add(1, 0, now);
-        let opened = h2.opened.add(0, 0, now);
+        let early = h2.early.add(1, EARLY_LEAK, now);
+        let opened = h2.opened.add(0, EARLY_LEAK, now);
         if early >= limit && early * 2 > opened {
             return Err(CALM);
         }
