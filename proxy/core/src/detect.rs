@@ -26,43 +26,48 @@ pub enum Http {
     Incomplete,
 }
 
-/// What an HTTP/2 connection starts with, up to the end of the first line.
-const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// No request line of HTTP/1 is longer than this when it names no method.
+/// What an HTTP/2 connection starts with; fourteen bytes suffice, as they do for Linkerd.
+const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
+/// No method is longer.
 const METHOD_MAX: usize = 24;
+/// A line that begins as a request and is longer is one: targets may have any length.
+const LINE_MAX: usize = 1024;
 
 /// Looks for an HTTP/2 preface or an HTTP/1 request line.
 ///
 /// Linkerd's proxy decides on one read of at least 14 bytes; this waits for the line when a client
-/// sends it in pieces, and gives up as soon as no HTTP can follow.
+/// sends it in pieces, and gives up as soon as no HTTP can follow. At [`LINE_MAX`] bytes it has
+/// decided, and what it has decided no later byte changes.
 /// Source: linkerd2-proxy linkerd/http/detect (behaviour), RFC 9113 §3.4, RFC 9112 §3.
 pub fn http(bytes: &[u8]) -> Http {
-    if bytes.is_empty() {
+    let bytes = bytes.get(..LINE_MAX).unwrap_or(bytes);
+    let full = bytes.len() == LINE_MAX;
+    if bytes.starts_with(H2_PREFACE) {
+        return Http::Http2;
+    }
+    if H2_PREFACE.starts_with(bytes) {
         return Http::Incomplete;
     }
-    let n = bytes.len().min(H2_PREFACE.len());
-    if bytes[..n] == H2_PREFACE[..n] {
-        // Fourteen bytes suffice, as they do for Linkerd.
-        return if bytes.len() >= 14 {
-            Http::Http2
-        } else {
-            Http::Incomplete
-        };
+    let empty = |byte: &&u8| matches!(byte, b'\r' | b'\n');
+    let text = bytes
+        .get(bytes.iter().take_while(empty).count()..)
+        .unwrap_or(b"");
+    if text
+        .get(..METHOD_MAX)
+        .is_some_and(|start| !start.contains(&b' '))
+    {
+        return Http::NotHttp;
     }
+    let end = text.iter().position(|&byte| byte == b'\n');
+    let line = end.and_then(|end| text.get(..=end)).unwrap_or(text);
     let mut headers = [httparse::EMPTY_HEADER; 0];
-    let mut request = httparse::Request::new(&mut headers);
-    match request.parse(bytes) {
-        Ok(_) if request.version.is_some() => Http::Http1,
-        Err(httparse::Error::TooManyHeaders) => Http::Http1,
-        Ok(_) => {
-            let method_done = bytes.iter().take(METHOD_MAX).any(|b| *b == b' ');
-            if bytes.len() >= METHOD_MAX && !method_done {
-                Http::NotHttp
-            } else {
-                Http::Incomplete
-            }
-        }
-        Err(_) => Http::NotHttp,
+    let parsed = httparse::Request::new(&mut headers).parse(line).is_ok();
+    match (parsed, end.is_some(), full) {
+        (false, ..) => Http::NotHttp,
+        (true, true, _) => Http::Http1,
+        (true, false, true) if !text.is_empty() => Http::Http1,
+        (true, false, true) => Http::NotHttp,
+        (true, false, false) => Http::Incomplete,
     }
 }
 
@@ -212,7 +217,8 @@ mod tests {
 
     #[test]
     fn tells_http_versions_apart() {
-        let cases: [(&[u8], Http); 9] = [
+        let long = [&b"GET /"[..], &[b'a'; 4000]].concat();
+        let cases: [(&[u8], Http); 14] = [
             (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", Http::Http1),
             (b"GET / HTTP/1.0\r\n\r\n", Http::Http1),
             (b"POST /a", Http::Incomplete),
@@ -222,6 +228,11 @@ mod tests {
             (b"*1\r\n$4\r\nPING\r\n", Http::NotHttp),
             (b"SSH-2.0-OpenSSH_9.2\r\n", Http::NotHttp),
             (b"", Http::Incomplete),
+            (b"GET / HTTP/1.1", Http::Incomplete),
+            (b"GET / HTTP/1.1\r\n\0", Http::Http1),
+            (b"GET / HTTP/1.1x", Http::NotHttp),
+            (b"AMETHODTHATISFARTOOLONG123 / HTTP/1.1\r\n", Http::NotHttp),
+            (&long, Http::Http1),
         ];
         for (bytes, expected) in cases {
             assert_eq!(
@@ -248,6 +259,19 @@ mod tests {
             let bytes = b"DELETE /some/path?x=1 HTTP/1.1\r\nHost: a\r\n\r\n";
             let part = http(&bytes[..cut.min(bytes.len())]);
             prop_assert!(part == Http::Incomplete || part == Http::Http1);
+        }
+
+        #[test]
+        fn what_is_decided_stays_decided(
+            bytes in "(GET|PRI|SET|[A-Z]{20,30})( [/*a-z]{0,3}){0,2}( HTTP/[12].[01])?\r?\n?.{0,9}",
+        ) {
+            let bytes = bytes.as_bytes();
+            let mut decided = Http::Incomplete;
+            for end in 0..=bytes.len() {
+                let now = http(&bytes[..end]);
+                prop_assert!(decided == Http::Incomplete || decided == now, "at {end}");
+                decided = now;
+            }
         }
 
         #[test]
