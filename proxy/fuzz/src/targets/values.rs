@@ -114,8 +114,9 @@ pub fn values(input: &[u8]) {
     for format in [Format::Apache, Format::Json] {
         let entry = Entry {
             client_addr: "10.0.0.1:1",
-            client_id: &text,
-            method: &text,
+            // Names are parsed and methods are tokens; the rest is what a client likes.
+            client_id: "web.ns",
+            method: "GET",
             uri: &text,
             version: "HTTP/1.1",
             host: &text,
