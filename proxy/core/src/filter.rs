@@ -153,7 +153,7 @@ pub fn judge(
             Filter::Redirect(redirect) => {
                 match redirect.location(request, scheme, matched_prefix) {
                     None => return Outcome::Invalid,
-                    // A redirect to where the client is already would never end.
+                    // The client is where it shall go.
                     Some(None) => {}
                     Some(Some(location)) => {
                         let status = redirect.status.unwrap_or(301);
@@ -263,7 +263,13 @@ impl Redirect {
             original.unwrap_or(""),
             request.path()
         );
-        Some((location != here).then_some(location))
+        Some((location != here || self.is_status_only()).then_some(location))
+    }
+
+    /// Whether nothing but a status is asked for: the client shall ask again, for 303 with GET.
+    /// Linkerd's proxy lets such requests pass; the Gateway API's conformance tests want the status.
+    fn is_status_only(&self) -> bool {
+        self.scheme.is_none() && self.host.is_none() && self.port.is_none() && self.path.is_none()
     }
 
     fn authority(&self, original: Option<&str>, scheme: &str) -> Option<String> {
@@ -423,10 +429,24 @@ mod tests {
             Outcome::Invalid,
             redirected(Redirect::default(), "", "/x", None)
         );
-        assert_eq!(
-            Outcome::Pass,
-            redirected(Redirect::default(), "a:80", "/x?q", None)
-        );
+        let port = Redirect {
+            port: Some(80),
+            ..Redirect::default()
+        };
+        assert_eq!(Outcome::Pass, redirected(port, "a", "/x?q", None));
+    }
+
+    #[test]
+    fn a_redirect_that_is_only_a_status_is_answered() {
+        let again = Redirect {
+            status: Some(303),
+            ..Redirect::default()
+        };
+        let expected = Outcome::Redirect {
+            status: 303,
+            location: "http://a:80/x?q".into(),
+        };
+        assert_eq!(expected, redirected(again, "a:80", "/x?q", None));
     }
 
     #[test]
