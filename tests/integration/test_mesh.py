@@ -56,6 +56,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
         mesh.install()
         mesh.apply_objects(a_namespace("lab"), *_workloads())
         mesh.wait("lab")
+        until(lambda: _listening(mesh), "the programs listen", timeout_s=60)
         yield mesh
     finally:
         mesh.delete()
@@ -229,6 +230,12 @@ def test_a_killed_part_of_the_cluster_comes_back_and_traffic_goes_on(
     until(lambda: mesh.pid(process) not in (0, before), f"{process} is back")
     until(lambda: _answers(mesh), "requests between running pods succeed")
     assert names == {pod["metadata"]["name"] for pod in mesh.pods("lab")}
+
+
+def _listening(mesh: Mesh) -> bool:
+    """Whether the servers answer: a container is ready before its program listens."""
+    answers = [_get(mesh, OPEN_CLIENT, one)[0] for one in (SERVER, PLAIN_SERVER)]
+    return answers == [200, 200] and bool(_talk(mesh, OPEN_CLIENT, "echo", 7000, "hello\n"))
 
 
 def _answers(mesh: Mesh) -> bool:

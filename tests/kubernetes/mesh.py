@@ -22,6 +22,7 @@ from tests.kubernetes.bed.paths import Paths
 #: The proxy of the images; `make test-kubernetes` builds it.
 PROXY = Path(os.environ.get("LINKERD_TEST_PROXY") or ROOT / "target/release/linkerd-proxy")
 PROGRAMS_IMAGE = "docker.io/lab/programs:latest"
+UBUNTU_IMAGE = "docker.io/library/ubuntu:latest"
 _CURL = Path("/usr/bin/curl")
 
 
@@ -95,7 +96,8 @@ class KubernetesMesh(Mesh):
 def archives() -> list[Path]:
     """Returns the archives of our images and of the tests' own, as the tree stands now."""
     folder = ROOT / "dist/images"
-    built = {**images.archives(PROXY), "tests": {PROGRAMS_IMAGE: _programs()}}
+    own = {PROGRAMS_IMAGE: _programs(), UBUNTU_IMAGE: _ubuntu()}
+    built = {**images.archives(PROXY), "tests": own}
     for name, content in built.items():
         oci.archive(folder / f"{name}.tar", content)
     return [folder / f"{name}.tar" for name in built]
@@ -110,3 +112,12 @@ def _programs() -> Image:
     own = oci.layer([python, script, *trees.program(_CURL), *libraries])
     run = Run((f"{trees.PREFIX}/bin/python3", str(PROGRAMS)))
     return Image((images.python_layers()[0], own), run)
+
+
+def _ubuntu() -> Image:
+    """Returns what a document does in a distribution's image: a shell, curl, sleep."""
+    programs = [Path("/bin/bash"), _CURL, Path("/bin/sleep")]
+    entries = [entry for one in programs for entry in trees.program(one)]
+    return Image(
+        (oci.layer([*trees.system(), *entries, *trees.libraries(programs)]),), Run(("/bin/bash",))
+    )

@@ -10,8 +10,6 @@ from __future__ import annotations
 import base64
 import difflib
 import json
-import os
-import signal
 import ssl
 import subprocess
 import sys
@@ -25,9 +23,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.integration.mesh import until
 from tests.kubernetes.bed import cluster
-from tests.kubernetes.bed.node import cgroup_hierarchies
 from tests.kubernetes.bed.paths import Paths
 from tests.kubernetes.contract import access, admission, crds, discovery, reading, writing
 from tests.kubernetes.contract import hooks as hooks_program
@@ -174,14 +170,3 @@ def test_the_embedded_server_discovers_as_kubernetes_does(servers: tuple[Api, Ap
     assert groups == {
         name: version for name, version in discovery.preferred(servers[0]).items() if name in groups
     }
-
-
-def test_nothing_is_left_of_a_bed_that_is_killed() -> None:
-    bed = Paths("test-nothing")
-    cluster.up(bed, api_only=True, follow=True)
-    os.kill(int(bed.pid.read_text()), signal.SIGKILL)
-    until(lambda: not bed.root.exists(), "its state is removed")
-    found = subprocess.run(["pgrep", "-f", str(bed.root)], capture_output=True, text=True)
-    assert "" == found.stdout
-    folders = [hierarchy / bed.cgroup.lstrip("/") for hierarchy in cgroup_hierarchies()]
-    assert [] == [folder for folder in folders if folder.exists()]

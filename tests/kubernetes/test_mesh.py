@@ -27,6 +27,7 @@ from tests.integration.test_mesh import (  # noqa: F401 - collected here once mo
     SERVER,
     _answers,
     _get,
+    _listening,
     _workloads,
     test_a_meshed_client_is_known_to_a_meshed_server,
     test_a_policy_denies_within_two_seconds_and_its_end_readmits,
@@ -51,6 +52,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesMesh]:
         mesh.install()
         mesh.apply_objects(a_namespace("lab"), *_workloads(), *_flaky())
         mesh.wait("lab")
+        until(lambda: _listening(mesh), "the programs listen", timeout_s=60)
         yield mesh
     finally:
         mesh.delete()

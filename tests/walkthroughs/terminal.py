@@ -1,9 +1,10 @@
-"""The reader's terminal: a shell beside a local cluster, in a network of its own.
+"""The reader's terminal: a shell beside a cluster, in a network of its own.
 
 Commands run verbatim. What cannot be had offline is replaced in one place, the programs in
 `stand_ins/`, which come first on PATH: `curl` and `kubectl` take the manifests of run.linkerd.io
 from this repository, `brew` and the install script find the command installed, `kind` is `linkerd
-local`, `helm` renders with `linkerd install`, `microk8s` passes its words on. The private network keeps the documents' fixed ports free.
+local`, `helm` renders with `linkerd install`, `microk8s` passes its words on. The private network
+keeps the documents' fixed ports free.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.walkthroughs.steps import Step, Walk
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STAND_INS = Path(__file__).resolve().parent / "stand_ins"
+START = "linkerd local start"
 OURS = "linkerd local kubectl"
 """What stands in for a kubectl that is not installed; $KUBECTL chooses another."""
 _TIMEOUT_S = 300.0
@@ -38,11 +41,32 @@ exit $code
 """A command in a shell that keeps the variables of the commands before."""
 
 
-class Terminal:
-    """Runs the commands of one document; ends everything it started."""
+@dataclass(frozen=True)
+class Given:
+    """A cluster that stands already; the terminal neither starts nor deletes one.
 
-    def __init__(self, home: Path) -> None:
+    Attributes:
+        kubeconfig: For its administrator, from within `network`.
+        kubectl: The command.
+        network: File of the network namespace in which the reader types.
+    """
+
+    kubeconfig: Path
+    kubectl: Path
+    network: str
+
+
+class Terminal:
+    """Runs the commands of one document; ends everything it started.
+
+    Args:
+        home: The reader's home.
+        given: The cluster; without one, the document starts a local cluster itself.
+    """
+
+    def __init__(self, home: Path, given: Given | None = None) -> None:
         self._home = home
+        self._given = given
         self._background: list[tuple[subprocess.Popen[bytes], Path]] = []
         programs = [str(STAND_INS), str(Path(sys.executable).parent), os.environ["PATH"]]
         self._environment = {
@@ -60,18 +84,25 @@ class Terminal:
             "TERM": "xterm",
             "COLUMNS": "200",
         }
-        # Holds the network namespace until the document ends.
-        self._network = subprocess.Popen(
-            ["unshare", "--net", "sh", "-c", "ip link set lo up && echo && exec sleep infinity"],
-            stdout=subprocess.PIPE,
-        )
-        assert self._network.stdout is not None and self._network.stdout.readline()
-        self._shell = ["nsenter", f"--net=/proc/{self._network.pid}/ns/net", "bash", "-c"]
+        self._network: subprocess.Popen[bytes] | None = None
+        if given is None:
+            # Holds the network namespace until the document ends.
+            hold = "ip link set lo up && echo && exec sleep infinity"
+            self._network = subprocess.Popen(
+                ["unshare", "--net", "sh", "-c", hold], stdout=subprocess.PIPE
+            )
+            assert self._network.stdout is not None and self._network.stdout.readline()
+            network = f"/proc/{self._network.pid}/ns/net"
+        else:
+            (home / "kubeconfig").write_bytes(given.kubeconfig.read_bytes())
+            self._environment |= {"REAL_KUBECTL": str(given.kubectl), "CLUSTER": "given"}
+            network = given.network
+        self._shell = ["nsenter", f"--net={network}", "bash", "-c"]
 
     def walk(self, walk: Walk) -> None:
         """Runs all commands of a document; the first that does not show its lines fails."""
         for step in walk.steps:
-            if not step.missing:
+            if not step.missing and not (self._given and step.command == START):
                 self.run(step)
 
     def run(self, step: Step) -> None:
@@ -90,9 +121,10 @@ class Terminal:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)
             process.wait(timeout=20)
-        self._output("linkerd local delete")
-        self._network.kill()
-        self._network.communicate()
+        if self._network is not None:
+            self._output("linkerd local delete")
+            self._network.kill()
+            self._network.communicate()
 
     def _retry(self, step: Step, ask: Callable[[], tuple[int, str]], *, rerun: bool) -> None:
         deadline = time.monotonic() + _TIMEOUT_S

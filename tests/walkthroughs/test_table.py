@@ -19,9 +19,9 @@ HEAD = """\
 # The walk-throughs
 
 Five documents of other people say how Linkerd is used; their readers must be able to type what they
-print. `tests/walkthroughs/` runs every command below on `linkerd local` and compares what it shows
-with the document's lines, names, ages, addresses and versions aside. The tests write this page
-(`UPDATE_GOLDEN=1 pytest tests/walkthroughs/test_table.py`).
+print. `tests/walkthroughs/` runs every command below on `linkerd local`, `make test-kubernetes` on a
+real Kubernetes, and both compare what it shows with the document's lines, names, ages, addresses and
+versions aside. The tests write this page (`UPDATE_GOLDEN=1 pytest tests/walkthroughs/test_table.py`).
 
 What cannot be had offline is replaced in one place, the programs in `tests/walkthroughs/stand_ins/`.
 `kubectl` is the installed one, or that of `linkerd local` where there is none.
