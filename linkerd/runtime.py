@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from linkerd import log
+from linkerd.errors import LinkerdError
 
 _log = log.logger(__name__)
 
@@ -36,6 +37,9 @@ def run(serve: Serve) -> int:
 
     try:
         asyncio.run(_main())
+    except LinkerdError as error:
+        _log.error("daemon failed", error=error.message)
+        return 1
     except Exception:
         _log.error("daemon failed", exc_info=True)
         return 1

@@ -136,9 +136,14 @@ class Prometheus:
         try:
             async with self._turn:
                 response = await self._http.request(method, path, data=form or None)
-            body = response.json()
-        except (httpx2.HTTPError, ValueError) as error:
+        except httpx2.HTTPError as error:
             raise MetricsError(f"cannot ask prometheus: {error or type(error).__name__}") from None
+        try:
+            body = response.json()
+        except ValueError:  # somebody between answers, the proxy for instance
+            reason = response.headers.get("l5d-proxy-error") or response.reason_phrase
+            status = f"status {response.status_code}"
+            raise MetricsError(f"cannot ask prometheus: {status}: {reason}") from None
         if response.status_code != 200 or body.get("status") != "success":
             reason = body.get("error") or f"status {response.status_code}"
             raise MetricsError(f"prometheus refused a query: {reason}")

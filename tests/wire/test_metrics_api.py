@@ -189,3 +189,20 @@ async def test_self_check_names_what_does_not_answer() -> None:
             prometheus.CheckDescription,
             prometheus.Status,
         )
+
+
+async def test_an_answer_that_is_not_prometheus_own_is_told_with_its_reason() -> None:
+    """With Prometheus away it is the proxy who answers, in no JSON."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = b"HTTP/1.1 503 Service Unavailable\r\nl5d-proxy-error: no endpoints\r\n"
+        writer.write(head + b"Content-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, Prometheus(f"http://127.0.0.1:{port}") as prometheus:
+        with pytest.raises(MetricsError, match="cannot ask prometheus: status 503: no endpoints"):
+            await prometheus.query("up")
