@@ -7,13 +7,13 @@ that runs this, the distributions of .venv. Run it on the oldest system that sha
 from __future__ import annotations
 
 import importlib.metadata
-import marshal
+import json
 import os
 import re
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from images.oci import Entry
@@ -40,8 +40,22 @@ _LEFT_OUT = frozenset(
 )
 _SHARED_OBJECT = re.compile(r"\.so(\.\d+)*$")
 _LDD_LINE = re.compile(r"(?:(\S+) => )?(/\S+) \(0x")
-# `unchecked` by the rule of PEP 552: the image is the unit that changes, no times are compared.
-_PYC_FLAGS = (1).to_bytes(4, "little")
+_COMPILER = """\
+import _imp, importlib.util, json, marshal, sys, warnings
+warnings.simplefilter("ignore")
+for path, where in json.load(sys.stdin):
+    source = open(path, "rb").read()
+    try:
+        code = compile(source, where, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        data = b""
+    else:
+        # `unchecked` by the rule of PEP 552: the image is the unit that changes.
+        key = _imp.source_hash(importlib.util._RAW_MAGIC_NUMBER, source)
+        flags = (1).to_bytes(4, "little")
+        data = importlib.util.MAGIC_NUMBER + flags + key + marshal.dumps(code)
+    sys.stdout.buffer.write(len(data).to_bytes(4, "big") + data)
+"""
 
 
 def system() -> list[Entry]:
@@ -164,28 +178,33 @@ def pinned(requirements: Path) -> list[str]:
 
 
 def _copied(files: Iterable[Path], source: Path, target: str) -> list[Entry]:
+    where = {path: f"{target}/{path.relative_to(source).as_posix()}" for path in sorted(files)}
+    modules = [path for path in where if path.suffix == ".py"]
+    compiled = dict(zip(modules, _compiled({one: where[one] for one in modules}), strict=True))
     entries = []
-    for path in sorted(files):
-        where = f"{target}/{path.relative_to(source).as_posix()}"
-        executable = os.access(path, os.X_OK)
-        entries.append(Entry(where, path, mode=0o755 if executable else 0o644))
-        if path.suffix == ".py" and (compiled := _compiled(path, where)):
-            entries.append(compiled)
+    for path, name in where.items():
+        entries.append(Entry(name, path, mode=0o755 if os.access(path, os.X_OK) else 0o644))
+        if code := compiled.get(path):
+            folder, _, module = name.rpartition("/")
+            tag = sys.implementation.cache_tag
+            cached = f"{folder}/__pycache__/{module.removesuffix('.py')}.{tag}.pyc"
+            entries.append(Entry(cached, code))
     return entries
 
 
-def _compiled(path: Path, where: str) -> Entry | None:
-    """Returns the byte code of a module: pods have nowhere to write it, and many start at once."""
-    import _imp
-    import importlib.util
+def _compiled(modules: Mapping[Path, str]) -> Iterator[bytes]:
+    """Yields the byte code of each module, empty for what is no Python: pods have nowhere to write
+    it, and many start at once.
 
-    source = path.read_bytes()
-    try:
-        code = compile(source, where, "exec", dont_inherit=True)
-    except SyntaxError:
-        return None
-    key = _imp.source_hash(importlib.util._RAW_MAGIC_NUMBER, source)  # type: ignore[attr-defined]
-    data = importlib.util.MAGIC_NUMBER + _PYC_FLAGS + key + marshal.dumps(code)
-    folder, _, name = where.rpartition("/")
-    tag = sys.implementation.cache_tag
-    return Entry(f"{folder}/__pycache__/{name.removesuffix('.py')}.{tag}.pyc", data)
+    A process of its own compiles: marshal marks the objects that somebody else holds as well, so
+    the bytes would tell what else this process has loaded (python/cpython#78274).
+    """
+    paths = json.dumps([(str(path), where) for path, where in modules.items()]).encode()
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", _COMPILER], input=paths, capture_output=True, check=True
+    )
+    at = 0
+    while at < len(done.stdout):
+        end = at + 4 + int.from_bytes(done.stdout[at : at + 4], "big")
+        yield done.stdout[at + 4 : end]
+        at = end

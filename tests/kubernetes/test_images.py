@@ -6,8 +6,12 @@ That they run is shown by every other test of this folder.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
+import os
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -16,7 +20,8 @@ import pytest
 from images import build, oci
 from images.oci import Entry, Image, Run
 from linkerd import VERSION
-from tests.kubernetes.mesh import PROXY
+from tests.integration.mesh import ROOT
+from tests.kubernetes.mesh import PROXY, archives
 
 _NAMES = [f"{build.REGISTRY}/{name}:{VERSION}" for name in ("proxy", "proxy-init", "cni-plugin")]
 
@@ -70,3 +75,20 @@ def test_the_data_planes_images_are_small_the_same_and_only_init_has_capabilitie
         headers = files["usr/lib/linkerd/linkerd-proxy"].pax_headers
         has = {key for key in headers if key.startswith("SCHILY.xattr.")}
         assert has == ({"SCHILY.xattr.security.capability"} if "init" in name else set())
+
+
+@pytest.mark.skipif(not PROXY.exists(), reason="needs the proxy's release build")
+@pytest.mark.timeout(600)
+def test_another_process_builds_the_same_bytes(tmp_path: Path) -> None:
+    # Sets iterate in another order there, which byte code and tables must not show.
+    command = [sys.executable, "-m", "images.build", "--proxy", PROXY, "--output", tmp_path]
+    subprocess.run(
+        list(map(str, command)), cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": "1"}, check=True
+    )
+    again = {path.name: _digest(path) for path in tmp_path.iterdir()}
+    assert {path.name: _digest(path) for path in archives() if path.name in again} == again
+    assert {"control-plane.tar", "demo.tar", "prometheus.tar", "proxy.tar"} == set(again)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
