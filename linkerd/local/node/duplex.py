@@ -19,7 +19,7 @@ from wsproto.events import Request as Handshake
 from wsproto.utilities import ProtocolError
 
 from linkerd.errors import WireError
-from linkerd.local.node.server import Refused, Request
+from linkerd.local.node.request import Refused, Request
 
 _CHUNK = 64 * 1024
 #: Longest message that is put together from fragments.

@@ -16,7 +16,7 @@ from linkerd.errors import WireError
 from linkerd.kube import spdy
 from linkerd.local.node import link
 from linkerd.local.node.duplex import Duplex, upgrade
-from linkerd.local.node.server import Request
+from linkerd.local.node.request import Request
 from linkerd.local.node.worker import Worker
 
 PROTOCOL = "portforward.k8s.io"

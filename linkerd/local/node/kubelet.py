@@ -11,7 +11,6 @@ import contextlib
 import itertools
 import os
 import platform
-import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,17 +23,14 @@ from linkerd.kube.resources import LEASES, NODES, PODS, SERVICES
 from linkerd.kube.watch import Deleted, Reset
 from linkerd.local import running
 from linkerd.local.node import border, dns, host, services, users, volumes
-from linkerd.local.node.addresses import Addresses
-from linkerd.local.node.cluster import WATCHED, Cluster
-from linkerd.local.node.events import Recorder
-from linkerd.local.node.images import ImageTable
-from linkerd.local.node.lifecycle import Container
+from linkerd.local.node.cluster import WATCHED
 from linkerd.local.node.nat import Nat
 from linkerd.local.node.outside import Outside
+from linkerd.local.node.parts import Parts, read
 from linkerd.local.node.resolver import Resolver
 from linkerd.local.node.server import Server
 from linkerd.local.node.worker import Worker
-from linkerd.local.node.zygote_client import Listing, ZygoteClient
+from linkerd.local.node.zygote_client import Listing
 from linkerd.local.paths import (
     CLUSTER_DOMAIN,
     DNS_SERVICE_IP,
@@ -57,25 +53,13 @@ _log = log.logger(__name__)
 
 
 class Kubelet:
-    """Everything that the node holds; workers reach each other's needs through it."""
+    """Follows what is bound to the node, and has it run."""
 
     def __init__(self, paths: Paths, kube: KubeClient, outside: Outside | None) -> None:
-        self.paths = paths
-        self.kube = kube
-        self.recorder = Recorder(kube, "kubelet", NODE_NAME)
-        self.images = ImageTable(paths.images_table)
-        self.cluster = Cluster(self._changed)
-        self.addresses = Addresses()
-        self.capacity = host.capacity()
-        self.hostname = socket.gethostname()
-        self.host_resolv = _read("/etc/resolv.conf")
-        self.view = host.view(_read("/proc/self/mountinfo"), host.needed_paths())
-        self.by_id: dict[str, tuple[Worker, Container]] = {}
-        self.join: dict[str, Object] = {}
-        self.workers: dict[str, Worker] = {}
-        self.zygote = ZygoteClient(
-            str(paths.state / "node" / "zygote.sock"), self._listed, self._exited
+        self._node = Parts(
+            paths, kube, changed=self._changed, listed=self._listed, exited=self._exited
         )
+        self._workers: dict[str, Worker] = {}
         self._border = None if outside is None else border.Border(outside, self._ports_refused)
         self._nat = Nat(None if self._border is None else (NODE_IP, border.EGRESS_PORT))
         self._resolver = Resolver(self._zone, outside)
@@ -88,12 +72,15 @@ class Kubelet:
     async def run(self, stop: asyncio.Event) -> None:
         """Runs the node until `stop` is set; containers go on without it."""
         self._check_readable()
-        server = Server(self)
+        server = Server(self._node, self._worker)
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self.zygote.run()),
-                group.create_task(self.recorder.run()),
-                *(group.create_task(self.cluster.follow(self.kube, kind)) for kind in WATCHED),
+                group.create_task(self._node.zygote.run()),
+                group.create_task(self._node.recorder.run()),
+                *(
+                    group.create_task(self._node.cluster.follow(self._node.kube, kind))
+                    for kind in WATCHED
+                ),
                 group.create_task(self._follow_pods()),
                 group.create_task(runtime.forever("dns", self._serve_dns)),
                 group.create_task(runtime.forever("node object", self._node_object)),
@@ -105,9 +92,8 @@ class Kubelet:
             for task in [*tasks, *self._tasks]:
                 task.cancel()
 
-    def worker(self, namespace: str, name: str) -> Worker | None:
-        """Returns the worker of a pod by name."""
-        for worker in self.workers.values():
+    def _worker(self, namespace: str, name: str) -> Worker | None:
+        for worker in self._workers.values():
             if worker.namespace == namespace and worker.name == name:
                 return worker
         return None
@@ -115,9 +101,9 @@ class Kubelet:
     # --- pods
 
     async def _follow_pods(self) -> None:
-        await self.cluster.known()
+        await self._node.cluster.known()
         await self._zygote_there.wait()
-        async for event in self.kube.watch(PODS, field_selector=f"spec.nodeName={NODE_NAME}"):
+        async for event in self._node.kube.watch(PODS, field_selector=f"spec.nodeName={NODE_NAME}"):
             if isinstance(event, Reset):
                 self._reset(event.objects)
             elif isinstance(event, Deleted):
@@ -127,14 +113,14 @@ class Kubelet:
 
     def _reset(self, pods: list[Object]) -> None:
         present = {pod["metadata"]["uid"] for pod in pods}
-        for uid in self.workers.keys() - present:
+        for uid in self._workers.keys() - present:
             self._gone(uid)
         for pod in pods:
             ip = (pod.get("status") or {}).get("podIP")
             if ip and not pod["spec"].get("hostNetwork") and not _terminal(pod):
-                self.addresses.reserve(ip)
+                self._node.addresses.reserve(ip)
         for data, _ in (self._listing or Listing()).pods.values():
-            self.addresses.reserve(data["ip"])
+            self._node.addresses.reserve(data["ip"])
         for pod in pods:
             self._apply(pod)
         listing, self._listing = self._listing, None
@@ -145,18 +131,18 @@ class Kubelet:
         """Ends what an earlier node process left of pods that the API does not have any more."""
         for record in listing.containers:
             if record["pod"] not in present and not record["data"].get("exec"):
-                self.zygote.signal(record["id"], 9)
-                self.by_id.pop(record["id"], None)
-                self.zygote.forget(record["id"])
+                self._node.zygote.signal(record["id"], 9)
+                self._node.exits.pop(record["id"], None)
+                self._node.zygote.forget(record["id"])
         for uid, (data, fd) in listing.pods.items():
             if uid not in present:
                 os.close(fd)
-                self.addresses.give(data["ip"])
-                self.zygote.release(uid)
+                self._node.addresses.give(data["ip"])
+                self._node.zygote.release(uid)
 
     def _apply(self, pod: Object) -> None:
         uid = pod["metadata"]["uid"]
-        worker = self.workers.get(uid)
+        worker = self._workers.get(uid)
         if worker is not None:
             worker.update(pod)
             return
@@ -164,25 +150,25 @@ class Kubelet:
             if pod["metadata"].get("deletionTimestamp"):
                 runtime.spawn(self._finish(pod), name="finish pod", into=self._tasks)
             return
-        worker = Worker(self, pod)
+        worker = Worker(self._node, pod)
         listing = self._listing or Listing()
         records = [r for r in listing.containers if r["pod"] == uid and not r["data"].get("exec")]
         worker.adopt(records, listing.pods.get(uid))
-        self.workers[uid] = worker
+        self._workers[uid] = worker
         worker.begin()
 
     async def _finish(self, pod: Object) -> None:
         meta = pod["metadata"]
         with contextlib.suppress(KubeError):
-            await self.kube.delete(PODS, meta["name"], meta["namespace"], grace_s=0)
+            await self._node.kube.delete(PODS, meta["name"], meta["namespace"], grace_s=0)
 
     def _gone(self, uid: str) -> None:
         """The API forgot the pod: whatever still runs is ended without grace."""
-        worker = self.workers.get(uid)
+        worker = self._workers.get(uid)
         if worker is None:
             return
         if worker.over:
-            del self.workers[uid]
+            del self._workers[uid]
             worker.close()
             return
         worker.end(0.0)
@@ -190,7 +176,7 @@ class Kubelet:
 
     async def _after(self, worker: Worker) -> None:
         await worker.ended()
-        if self.workers.pop(worker.uid, None) is not None:
+        if self._workers.pop(worker.uid, None) is not None:
             worker.close()
 
     # --- the zygote
@@ -199,11 +185,11 @@ class Kubelet:
         """The zygote is there, anew or again."""
         if self._zygote_there.is_set():
             held = {record["id"] for record in listing.containers if record["exit"] is None}
-            if not any(id in held for id in self.by_id):
-                for worker in list(self.workers.values()):
+            if not any(id in held for id in self._node.exits):
+                for worker in list(self._workers.values()):
                     worker.lost()
             for record in listing.containers:
-                if record["exit"] is not None and record["id"] in self.by_id:
+                if record["exit"] is not None and record["id"] in self._node.exits:
                     self._exited({"id": record["id"], **record["exit"]})
             for _, fd in listing.pods.values():
                 os.close(fd)
@@ -212,13 +198,11 @@ class Kubelet:
         self._zygote_there.set()
 
     def _exited(self, event: Object) -> None:
-        found = self.by_id.get(event["id"])
+        found = self._node.exits.get(event["id"])
         if found is None:
-            self.zygote.forget(event["id"])
+            self._node.zygote.forget(event["id"])
             return
-        worker, container = found
-        if container.id == event["id"] and container.ended is None:
-            worker.exited(container, event)
+        found(event)
 
     # --- services and DNS
 
@@ -229,7 +213,7 @@ class Kubelet:
                 self._nat_due = True
                 asyncio.get_running_loop().call_later(_COALESCE_S, self._apply_nat)
             return
-        for worker in self.workers.values():
+        for worker in self._workers.values():
             if namespace and worker.namespace != namespace:
                 continue
             wanted = {
@@ -242,11 +226,11 @@ class Kubelet:
 
     def _apply_nat(self) -> None:
         self._nat_due = False
-        if not self.cluster.has("Service", "EndpointSlice"):
+        if not self._node.cluster.has("Service", "EndpointSlice"):
             return
         table = services.table(
-            self.cluster.all("Service"),
-            self.cluster.all("EndpointSlice"),
+            self._node.cluster.all("Service"),
+            self._node.cluster.all("EndpointSlice"),
             node_ip=NODE_IP,
             own=(DNS_SERVICE_IP,),
         )
@@ -262,27 +246,29 @@ class Kubelet:
     def _ports_refused(self, problems: Mapping[int, str]) -> None:
         """Tells whom it concerns that the host's loopback does not have a node port."""
         notes = []
-        for service in self.cluster.all("Service"):
+        for service in self._node.cluster.all("Service"):
             meta = service["metadata"]
             for port in (service.get("spec") or {}).get("ports") or ():
                 why = problems.get(port.get("nodePort") or 0)
                 if why is not None:
                     text = f"port {port['nodePort']} of 127.0.0.1 cannot be opened: {why}"
                     notes.append(f"{text} (service {meta['namespace']}/{meta['name']})")
-                    self.recorder.record(service, "NodePortUnavailable", text, warning=True)
+                    self._node.recorder.record(service, "NodePortUnavailable", text, warning=True)
         with contextlib.suppress(OSError):
-            running.write_atomically(self.paths.pids / "node.notes", "\n".join(notes))
+            running.write_atomically(self._node.paths.pids / "node.notes", "\n".join(notes))
 
     def _zone(self) -> dns.Zone:
         if self._zone_cache is None:
             self._zone_cache = dns.build(
-                CLUSTER_DOMAIN, self.cluster.all("Service"), self.cluster.all("EndpointSlice")
+                CLUSTER_DOMAIN,
+                self._node.cluster.all("Service"),
+                self._node.cluster.all("EndpointSlice"),
             )
             self._zone_cache.addresses[HOST_NAME] = [HOST_IP]
         return self._zone_cache
 
     async def _serve_dns(self) -> None:
-        await self.cluster.known()
+        await self._node.cluster.known()
         await self._resolver.serve(DNS_SERVICE_IP)
 
     async def _serve_border(self) -> None:
@@ -305,7 +291,7 @@ class Kubelet:
             "spec": {"clusterIP": DNS_SERVICE_IP, "ports": ports},
         }
         with contextlib.suppress(Conflict):
-            await self.kube.create(SERVICES, body, "kube-system")
+            await self._node.kube.create(SERVICES, body, "kube-system")
         await asyncio.Event().wait()
 
     # --- the node's own objects
@@ -323,9 +309,11 @@ class Kubelet:
         meta = {"name": NODE_NAME, "labels": labels}
         body: Object = {"apiVersion": "v1", "kind": "Node", "metadata": meta, "spec": {}}
         try:
-            await self.kube.create(NODES, body)
+            await self._node.kube.create(NODES, body)
         except Conflict:
-            await self.kube.patch(NODES, NODE_NAME, {"metadata": {"labels": labels}}, type=MERGE)
+            await self._node.kube.patch(
+                NODES, NODE_NAME, {"metadata": {"labels": labels}}, type=MERGE
+            )
         status = self._node_status()
         await self._report(status)
         for turn in itertools.count(1):
@@ -338,7 +326,7 @@ class Kubelet:
                 await self._report({"conditions": status["conditions"]})
 
     async def _report(self, status: Object) -> None:
-        await self.kube.patch(
+        await self._node.kube.patch(
             NODES, NODE_NAME, {"status": status}, type=MERGE, subresource="status"
         )
 
@@ -346,17 +334,17 @@ class Kubelet:
         now = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())
         spec = {"holderIdentity": NODE_NAME, "leaseDurationSeconds": _LEASE_S, "renewTime": now}
         try:
-            await self.kube.patch(LEASES, NODE_NAME, {"spec": spec}, "kube-node-lease")
+            await self._node.kube.patch(LEASES, NODE_NAME, {"spec": spec}, "kube-node-lease")
         except NotFound:
             meta = {"name": NODE_NAME, "namespace": "kube-node-lease"}
             body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta}
-            await self.kube.create(LEASES, {**body, "spec": spec}, "kube-node-lease")
+            await self._node.kube.create(LEASES, {**body, "spec": spec}, "kube-node-lease")
 
     def _node_status(self) -> Object:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         size = {
-            "cpu": str(int(self.capacity["cpu"])),
-            "memory": f"{int(self.capacity['memory']) // 1024}Ki",
+            "cpu": str(int(self._node.capacity["cpu"])),
+            "memory": f"{int(self._node.capacity['memory']) // 1024}Ki",
             "pods": "500",
         }
         conditions = [
@@ -385,12 +373,12 @@ class Kubelet:
             ],
             "nodeInfo": {
                 "architecture": host.architecture(),
-                "bootID": _read("/proc/sys/kernel/random/boot_id").strip(),
+                "bootID": read("/proc/sys/kernel/random/boot_id").strip(),
                 "containerRuntimeVersion": f"linkerd-local://{__version__}",
                 "kernelVersion": platform.release(),
                 "kubeProxyVersion": "",
                 "kubeletVersion": "v1.36.0-local",
-                "machineID": _read("/etc/machine-id").strip(),
+                "machineID": read("/etc/machine-id").strip(),
                 "operatingSystem": "linux",
                 "osImage": _os_name(),
                 "systemUUID": "",
@@ -414,15 +402,8 @@ def _terminal(pod: Object) -> bool:
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
 def _os_name() -> str:
-    for line in _read("/etc/os-release").splitlines():
+    for line in read("/etc/os-release").splitlines():
         if line.startswith("PRETTY_NAME="):
             return line.partition("=")[2].strip().strip('"')
     return "Linux"

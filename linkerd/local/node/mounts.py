@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from linkerd import runtime
 from linkerd.errors import KubeError, LocalError
@@ -22,11 +22,9 @@ from linkerd.kube.resources import (
 )
 from linkerd.local.node import volumes
 from linkerd.local.node.environment import expand
+from linkerd.local.node.parts import Parts
 from linkerd.local.node.volumes import File, TokenRequest
 from linkerd.local.paths import VOLUME_DRIVER
-
-if TYPE_CHECKING:
-    from linkerd.local.node.kubelet import Kubelet
 
 _TOKEN_RETRY_S = 5.0
 _REFRESH_AT = 0.8
@@ -37,7 +35,7 @@ Object = dict[str, Any]
 class Volumes:
     """All volumes of one pod."""
 
-    def __init__(self, folder: Path, node: Kubelet) -> None:
+    def __init__(self, folder: Path, node: Parts) -> None:
         self._folder = folder / "volumes"
         self._node = node
         self._written: dict[str, dict[str, File]] = {}

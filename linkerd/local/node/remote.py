@@ -19,7 +19,7 @@ import socket
 import struct
 import termios
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -29,11 +29,9 @@ from linkerd.kube import spdy
 from linkerd.local.node import logreader, zygote
 from linkerd.local.node.duplex import Duplex, RawSpdy, upgrade
 from linkerd.local.node.lifecycle import Container
-from linkerd.local.node.server import Request
+from linkerd.local.node.parts import Parts
+from linkerd.local.node.request import Request
 from linkerd.local.node.worker import Worker
-
-if TYPE_CHECKING:
-    from linkerd.local.node.kubelet import Kubelet
 
 STDIN, STDOUT, STDERR, STATUS, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
 _WEBSOCKET = ("v5.channel.k8s.io", "v4.channel.k8s.io")
@@ -128,7 +126,7 @@ class Channels:
 
 
 async def execute(
-    node: Kubelet,
+    node: Parts,
     worker: Worker,
     container: Container,
     request: Request,
@@ -176,7 +174,7 @@ async def execute(
 
 
 async def attach(
-    node: Kubelet,
+    node: Parts,
     worker: Worker,
     container: Container,
     request: Request,
@@ -230,7 +228,7 @@ async def attach(
             os.close(fd)
 
 
-async def _attach_terminal(node: Kubelet, container: Container, channels: Channels) -> None:
+async def _attach_terminal(node: Parts, container: Container, channels: Channels) -> None:
     terminal = await node.zygote.stdin(container.id)
     out, inner = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     with contextlib.suppress(OSError):

@@ -13,60 +13,30 @@ import asyncio
 import contextlib
 import os
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote, urlsplit
-
-import msgspec
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote
 
 from linkerd import log, runtime
-from linkerd.errors import LocalError, WireError
+from linkerd.errors import WireError
 from linkerd.local.node import logreader
 from linkerd.local.node.lifecycle import Container
 from linkerd.local.node.logfile import stamp
+from linkerd.local.node.parts import Parts
+from linkerd.local.node.request import Refused, Request, parse
 from linkerd.local.node.worker import Worker
-
-if TYPE_CHECKING:
-    from linkerd.local.node.kubelet import Kubelet
 
 _HEAD_BYTES_MAX = 64 * 1024
 _HEAD_TIMEOUT_S = 10.0
 _log = log.logger(__name__)
 
 
-@dataclass(frozen=True)
-class Request:
-    """One request's head; header names are lower-case."""
-
-    method: str
-    path: str
-    query: dict[str, list[str]]
-    headers: dict[str, str]
-    raw: bytes
-
-    def first(self, *names: str) -> str:
-        """Returns the first value of the first parameter that is there, or nothing."""
-        return next((self.query[name][0] for name in names if name in self.query), "")
-
-    def flag(self, *names: str) -> bool:
-        """Returns whether any of the parameters is true."""
-        return any(value in ("1", "true") for name in names for value in self.query.get(name, ()))
-
-
-class Refused(LocalError):
-    """The request cannot be served; `status` is the HTTP code, `reason` Kubernetes' word for it."""
-
-    def __init__(self, status: int, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.reason = reason
-
-
 class Server:
-    """Serves one node."""
+    """Serves one node, whose pods `worker_of` finds by namespace and name."""
 
-    def __init__(self, node: Kubelet) -> None:
+    def __init__(self, node: Parts, worker_of: Callable[[str, str], Worker | None]) -> None:
         self._node = node
+        self._worker_of = worker_of
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def serve(self) -> None:
@@ -98,7 +68,7 @@ class Server:
             try:
                 await self._route(request, reader, writer)
             except Refused as error:
-                writer.write(_refusal(error))
+                writer.write(error.response())
                 await writer.drain()
         except (
             OSError,
@@ -142,7 +112,7 @@ class Server:
                 raise Refused(404, "NotFound", f"no such path {request.path}")
 
     def _worker(self, namespace: str, pod: str) -> Worker:
-        worker = self._node.worker(namespace, pod)
+        worker = self._worker_of(namespace, pod)
         if worker is None:
             raise Refused(404, "NotFound", f'pod "{pod}" does not run on this node')
         return worker
@@ -193,28 +163,6 @@ class Server:
         await writer.drain()
 
 
-def parse(raw: bytes) -> Request:
-    """Returns the request of a head that ends in an empty line.
-
-    Raises:
-        WireError: it is no HTTP/1.1.
-    """
-    first, *lines = raw.decode("latin-1").rstrip("\r\n").split("\r\n")
-    words = first.split(" ")
-    if len(words) != 3 or not words[2].startswith("HTTP/1."):
-        raise WireError(f"request line {first[:80]!r} is no HTTP/1.1")
-    headers: dict[str, str] = {}
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon:
-            raise WireError(f"header {line[:80]!r} has no colon")
-        name, value = name.strip().lower(), value.strip()
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    url = urlsplit(words[1])
-    query = parse_qs(url.query, keep_blank_values=True)
-    return Request(words[0], url.path, query, headers, raw)
-
-
 def log_options(request: Request, now: float) -> logreader.Options:
     """Returns what a log request asks for.
 
@@ -239,22 +187,3 @@ def log_options(request: Request, now: float) -> logreader.Options:
         timestamps=request.flag("timestamps"),
         limit_bytes=numbers["limitBytes"],
     )
-
-
-def _refusal(error: Refused) -> bytes:
-    body = msgspec.json.encode(
-        {
-            "kind": "Status",
-            "apiVersion": "v1",
-            "metadata": {},
-            "status": "Failure",
-            "message": error.message,
-            "reason": error.reason,
-            "code": error.status,
-        }
-    )
-    head = (
-        f"HTTP/1.1 {error.status} {error.reason}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    )
-    return head.encode() + body

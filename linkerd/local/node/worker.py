@@ -14,13 +14,14 @@ from __future__ import annotations
 import asyncio
 import calendar
 import contextlib
+import functools
 import os
 import shutil
 import signal
 import time
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from linkerd import log, runtime
 from linkerd.errors import KubeError, LocalError, NotFound
@@ -30,10 +31,8 @@ from linkerd.local.node import host, lastwords, lifecycle, link, mounts, spec, t
 from linkerd.local.node.environment import Missing, build
 from linkerd.local.node.lifecycle import Container, Ended
 from linkerd.local.node.logfile import stamp
+from linkerd.local.node.parts import Parts
 from linkerd.local.paths import CLUSTER_DOMAIN, DNS_SERVICE_IP, NODE_IP
-
-if TYPE_CHECKING:
-    from linkerd.local.node.kubelet import Kubelet
 
 _RETRY_S = 1.0
 _UNKNOWN = "ContainerStatusUnknown"
@@ -48,7 +47,7 @@ _log = log.logger(__name__)
 class Worker:
     """Runs one pod; made when it is bound here, gone when it is gone."""
 
-    def __init__(self, node: Kubelet, pod: Object) -> None:
+    def __init__(self, node: Parts, pod: Object) -> None:
         self.pod = pod
         self.node = node
         self.uid: str = pod["metadata"]["uid"]
@@ -118,7 +117,7 @@ class Worker:
         container.begun = True
         started = _time(record["started_ns"])
         container.since = time.monotonic() - max(0.0, time.time() - record["started_ns"] / 1e9)
-        self.node.by_id[container.id] = (self, container)
+        self.node.exits[container.id] = functools.partial(self._exit, container)
         self.node.join[container.id] = record["data"]["join"]
         if record["exit"] is None and record["error"] is None:
             container.running_since = started
@@ -214,8 +213,10 @@ class Worker:
                 container.begun = False
                 container.retry_at = 0.0
 
-    def exited(self, container: Container, event: Object) -> None:
-        """A container's process ended."""
+    def _exit(self, container: Container, event: Object) -> None:
+        """A container's process ended; news of an earlier one, or again, are none."""
+        if container.id != event["id"] or container.ended is not None:
+            return
         if not container.running:  # faster than the news of its start: `_start` comes back here
             self._early[container.id] = event
             return
@@ -359,7 +360,7 @@ class Worker:
         self._exited[container.name] = asyncio.Event()
         if old:
             self._forget(old)
-        self.node.by_id[container.id] = (self, container)
+        self.node.exits[container.id] = functools.partial(self._exit, container)
         self.node.join[container.id] = message["data"]["join"]
         self.event("Created", f"Created container: {container.name}", container)
         try:
@@ -380,7 +381,7 @@ class Worker:
         self.event("Started", f"Started container {container.name}", container)
         early = self._early.pop(container.id, None)
         if early is not None:
-            self.exited(container, early)
+            self._exit(container, early)
             return
         hook = (container.spec.get("lifecycle") or {}).get("postStart")
         if hook:
@@ -565,7 +566,7 @@ class Worker:
 
     def _forget(self, id: str) -> None:
         self.node.zygote.forget(id)
-        self.node.by_id.pop(id, None)
+        self.node.exits.pop(id, None)
         self.node.join.pop(id, None)
 
     def close(self) -> None:

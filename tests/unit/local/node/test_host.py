@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from linkerd.errors import LocalError, WireError
-from linkerd.local.node import host, probes, server
+from linkerd.local.node import host, probes, request
 from linkerd.local.node.addresses import Addresses
 
 
@@ -130,7 +130,7 @@ def test_folders_that_only_their_owner_may_enter_are_found_along_links(tmp_path:
 
 def test_a_request_head_is_parsed() -> None:
     raw = b"GET /exec/ns/pod/c?command=sh&command=-c&tty=1 HTTP/1.1\r\nUpgrade: websocket\r\n\r\n"
-    found = server.parse(raw)
+    found = request.parse(raw)
     assert ("/exec/ns/pod/c", ["sh", "-c"]) == (found.path, found.query["command"])
     assert ("websocket", True, False) == (
         found.headers["upgrade"],
@@ -142,4 +142,4 @@ def test_a_request_head_is_parsed() -> None:
 @pytest.mark.parametrize("raw", [b"", b"GET /\r\n\r\n", b"GET / HTTP/1.1\r\nbroken\r\n\r\n"])
 def test_a_head_that_is_no_http_is_refused(raw: bytes) -> None:
     with pytest.raises(WireError):
-        server.parse(raw)
+        request.parse(raw)
