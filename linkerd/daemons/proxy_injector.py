@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from linkerd import VERSION, log, metrics, runtime
 from linkerd.daemons._events import Recorder, Subject
-from linkerd.errors import KubeError, LinkerdError, RenderError
+from linkerd.errors import KubeError, LinkerdError, RenderError, Unavailable
 from linkerd.inject import admission as decisions
 from linkerd.inject import config as proxy_config
 from linkerd.inject import keys, manifest, pod
@@ -29,7 +29,7 @@ from linkerd.install import charts
 from linkerd.kube import admission
 from linkerd.kube.client import KubeClient
 from linkerd.kube.config import load
-from linkerd.kube.resources import JOBS, NAMESPACES, REPLICA_SETS
+from linkerd.kube.resources import JOBS, NAMESPACES, REPLICA_SETS, Resource
 from linkerd.kube.watch import Applied, Deleted, Reset
 from linkerd.serve import admin
 from linkerd.serve.readiness import Readiness
@@ -100,10 +100,17 @@ class ConfigFiles:
 
 
 class Cluster:
-    """What the webhook knows of namespaces and owners."""
+    """What the webhook knows of namespaces and owners.
 
-    def __init__(self, kube: KubeClient) -> None:
+    Args:
+        kube: Where it asks.
+        lookup_s: For one question: the API server gives up on the webhook after ten seconds, and
+            then lets the pod start outside of the mesh.
+    """
+
+    def __init__(self, kube: KubeClient, lookup_s: float = 3.0) -> None:
         self._kube = kube
+        self._lookup_s = lookup_s
         self._namespaces: dict[str, Mapping[str, str]] = {}
         self._owners: OrderedDict[str, Subject] = OrderedDict()
         self.synced = asyncio.Event()
@@ -121,13 +128,14 @@ class Cluster:
                     self._namespaces.pop(found["metadata"]["name"], None)
 
     async def annotations(self, namespace: str) -> Mapping[str, str]:
-        """Returns a namespace's annotations; asks when the watch has not told of it yet."""
+        """Returns a namespace's annotations; asks when the watch has not told of it yet.
+
+        Raises:
+            KubeError: nobody tells; a guess could leave a pod outside of the mesh for good, while
+                what is refused is tried again by its controller.
+        """
         if namespace not in self._namespaces:
-            try:
-                return _annotations(await self._kube.get(NAMESPACES, namespace))
-            except KubeError as error:
-                _log.warn("namespace not found", namespace=namespace, error=error.message)
-                return {}
+            return _annotations(await self._get(NAMESPACES, namespace))
         return self._namespaces[namespace]
 
     async def owner(self, document: dict[str, Any], namespace: str) -> Subject | None:
@@ -141,7 +149,7 @@ class Cluster:
             self._owners.move_to_end(direct.uid)
             return known
         try:
-            above = _controller(await self._kube.get(resource, direct.name, namespace), namespace)
+            above = _controller(await self._get(resource, direct.name, namespace), namespace)
         except KubeError as error:
             _log.warn("owner not found", owner=direct.name, error=error.message)
             return direct
@@ -149,6 +157,15 @@ class Cluster:
         if len(self._owners) > _OWNERS_MAX:
             self._owners.popitem(last=False)
         return found
+
+    async def _get(
+        self, resource: Resource, name: str, namespace: str | None = None
+    ) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(self._lookup_s):
+                return await self._kube.get(resource, name, namespace)
+        except TimeoutError:
+            raise Unavailable(f"no answer about {name} in {self._lookup_s:g} s") from None
 
 
 class Webhook:
@@ -175,7 +192,11 @@ class Webhook:
         )
 
     async def decide(self, request: dict[str, Any]) -> admission.Response:
-        """Returns the verdict, which is always "allowed"."""
+        """Returns the verdict, which is always "allowed".
+
+        Raises:
+            KubeError: the namespace cannot be read.
+        """
         config = self._files.current()
         document = request.get("object") or {}
         namespace = str(request.get("namespace") or "")
