@@ -103,14 +103,15 @@ def test_from_the_first_check_to_the_last(mesh: KubernetesMesh, tmp_path: Path) 
 
 
 def test_helm_installs_upgrades_and_removes_it(mesh: KubernetesMesh, tmp_path: Path) -> None:
-    """By the real Helm with the documents' values, in a namespace that Helm makes."""
-    anchor, issuer, key = _Authority(tmp_path).issue("helm")
+    """By the real Helm in a namespace that Helm makes; the issuer is a Secret as cert-manager's."""
+    authority = _Authority(tmp_path)
+    anchor, *first = authority.issue("helm")
     values = (
         f"--set-file=identityTrustAnchorsPEM={anchor}",
-        f"--set-file=identity.issuer.tls.crtPEM={issuer}",
-        f"--set-file=identity.issuer.tls.keyPEM={key}",
+        "--set=identity.issuer.scheme=kubernetes.io/tls",
     )
     _helm(mesh, "install", "linkerd-crds", str(_CHARTS / "linkerd-crds"), "--create-namespace")
+    _give_issuer(mesh, *first)
     control_plane = ("linkerd-control-plane", str(_CHARTS / "linkerd-control-plane"))
     _helm(mesh, "install", *control_plane, *values)
     mesh.wait("linkerd")
@@ -121,6 +122,7 @@ def test_helm_installs_upgrades_and_removes_it(mesh: KubernetesMesh, tmp_path: P
     for words in (("check", "--wait", "60s"), ("check", "--proxy", "-n", NS)):
         output = mesh.linkerd(*words)
         assert output.rstrip().endswith("Status check results are √")
+    _assert_a_renewed_secret_is_taken(mesh, authority)
     _helm(mesh, "upgrade", *control_plane, *values, "--set=controllerLogLevel=debug")
     mesh.wait("linkerd")
     arguments = "jsonpath={.spec.template.spec.containers[*].args}"
@@ -131,6 +133,27 @@ def test_helm_installs_upgrades_and_removes_it(mesh: KubernetesMesh, tmp_path: P
         _helm(mesh, "uninstall", release)
     mesh.kubectl("delete", "ns", "linkerd", "--wait=true")
     assert [] == _left(mesh)
+
+
+def _give_issuer(mesh: KubernetesMesh, certificate: Path, key: Path) -> None:
+    """Writes the issuer's Secret, in the form that cert-manager gives it."""
+    words = ("create", "secret", "tls", "linkerd-identity-issuer", "-n", "linkerd")
+    files = (f"--cert={certificate}", f"--key={key}")
+    mesh.apply(mesh.kubectl(*words, *files, "--dry-run=client", "-o", "yaml"))
+
+
+def _assert_a_renewed_secret_is_taken(mesh: KubernetesMesh, authority: _Authority) -> None:
+    before = _issuers(mesh)
+    _, *renewed = authority.issue("renewed")
+    _give_issuer(mesh, *renewed)
+    until(
+        lambda: "IssuerUpdated" in mesh.kubectl("get", "events", "-n", "linkerd"),
+        "identity takes the renewed issuer",
+        timeout_s=120,
+    )
+    mesh.kubectl("rollout", "restart", "deploy/web", "-n", NS)
+    mesh.wait(NS)
+    until(lambda: bool(after := _issuers(mesh)) and not before & after, "the renewed issuer's leaf")
 
 
 def _helm(mesh: KubernetesMesh, *words: str) -> None:
