@@ -1,4 +1,4 @@
-"""`python -m bench.control_plane [ROW…]`: measures, prints a table, writes the samples."""
+"""`python -m bench.control_plane [ROW…]`: measures, writes the samples and a table."""
 
 import argparse
 import asyncio
@@ -100,6 +100,28 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def page(head: dict[str, Any], results: dict[str, Any]) -> str:
+    """Returns the figures as a Markdown page that says where they come from."""
+    machine = head["machine"]
+    loads = [load for row in results.values() for load in row["load_average"]]
+    lines = [
+        "# What the control plane costs",
+        "",
+        f"`make bench-control` at {head['date']}, commit {head['commit']}: {machine['cores']} cores, "
+        f"kernel {machine['kernel']}, Python {head['python']}, API: {head['api']}; load average "
+        f"{min(loads):.1f} to {max(loads):.1f}. What is measured how: `bench/README.md`.",
+        "",
+        "| | measured | bar | aim |",
+        "|---|---:|---:|---:|",
+    ]
+    for text, path, bar, aim in TABLE:
+        value = _at(results, path)
+        if value is not None:
+            shown = f"{value:.2f}" if value <= bar else f"**{value:.2f}**"
+            lines.append(f"| {text} | {shown} | {bar} | {aim} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.control_plane", description=__doc__)
     parser.add_argument("rows", nargs="*", choices=[*ROWS, []], help="default: all")
@@ -120,6 +142,7 @@ def main() -> int:
     }
     chosen.output.parent.mkdir(parents=True, exist_ok=True)
     chosen.output.write_text(json.dumps({**head, "rows": results}, indent=1) + "\n")
+    chosen.output.with_suffix(".md").write_text(page(head, results))
     print(table(results))
     print(f"samples: {chosen.output}")
     return 0
