@@ -33,6 +33,7 @@ class Recorder:
         self.seen: list[Seen] = []
         self._answer = answer
         self._lock = threading.Lock()
+        self._peers: set[socket.socket] = set()
         self._listener = host.listen(port)
         in_background(self._accept)
 
@@ -43,9 +44,13 @@ class Recorder:
                 in_background(functools.partial(self._serve, peer))
 
     def _serve(self, peer: socket.socket) -> None:
+        with self._lock:
+            self._peers.add(peer)
         with contextlib.closing(peer), contextlib.suppress(OSError, h11.ProtocolError):
             while self._request(peer):
                 peer.sendall(self._answer)
+        with self._lock:
+            self._peers.discard(peer)
 
     def _request(self, peer: socket.socket) -> bool:
         """Reads one request; false when the peer is done."""
@@ -85,10 +90,13 @@ class Recorder:
             self.seen.append(seen)
 
     def close(self) -> None:
-        """Stops listening."""
-        # A thread in accept() holds the port until it is woken.
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
+        """Stops listening, and ends what a proxy keeps open for later requests."""
+        with self._lock:
+            peers = list(self._peers)
+        # A thread in accept() or recv() holds its socket until it is woken.
+        for one in (self._listener, *peers):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
 

@@ -4,7 +4,7 @@ use crate::drain::Drain;
 use crate::http::body::Body;
 use crate::http::detect::{detect, Detected};
 use crate::http::headers::{self, Routed};
-use crate::http::server::{serve, Closer, Service};
+use crate::http::server::{serve, Service};
 use crate::http::Version;
 use crate::inbound::{ClientTls, Inbound};
 use crate::log::Level;
@@ -88,16 +88,9 @@ impl Admin {
             let (admin, tls) = (self.clone(), tls.clone());
             Box::pin(async move { Ok(admin.handle(request, client, local, &tls).await) })
         });
-        serve(
-            io,
-            version,
-            settings,
-            drain.clone(),
-            Closer::default(),
-            service,
-        )
-        .await
-        .map_err(io::Error::other)
+        serve(io, version, settings, drain.clone(), service)
+            .await
+            .map_err(io::Error::other)
     }
 
     async fn handle(

@@ -1,20 +1,16 @@
-//! HTTP as bytes on connections: the seam behind which another engine can take hyper's place.
+//! HTTP on connections.
 //!
-//! What is outside knows requests, responses, [`body::Body`] and [`client::HttpClient`]; nothing
-//! outside names a hyper connection.
+//! Traffic is carried by the engine of `proxy/core`, which [`worker`] drives; [`server`] and [`body`]
+//! are hyper's part: the admin and tap servers and the clients of the control plane.
 
 pub mod body;
-pub mod client;
 pub mod detect;
-pub mod filters;
+pub mod ending;
 pub mod headers;
-pub mod observed;
-pub mod peek;
-pub mod replay;
+pub mod heads;
 pub mod respond;
 pub mod server;
-pub mod timed;
-pub mod upgrade;
+pub mod worker;
 
 /// The version that a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,32 +21,7 @@ pub enum Version {
     Http2,
 }
 
-/// A connection or stream that broke; its source chain leads to the reason of a reset.
+/// A connection of the admin or tap server, or to the control plane, that broke.
 #[derive(Debug, thiserror::Error)]
-pub enum Broken {
-    /// By the peer or its connection.
-    #[error(transparent)]
-    Transport(#[from] hyper::Error),
-    /// By us, because the exchange took too long.
-    #[error("exchange timed out")]
-    TimedOut(#[source] h2::Error),
-}
-
-impl Broken {
-    /// An exchange that took too long; the peer's stream is cancelled.
-    pub fn timed_out() -> Self {
-        Self::TimedOut(h2::Reason::CANCEL.into())
-    }
-
-    /// Whether the peer says that it has done nothing with the request.
-    pub fn is_refused(&self) -> bool {
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            if let Some(h2) = cause.downcast_ref::<h2::Error>() {
-                return h2.reason() == Some(h2::Reason::REFUSED_STREAM);
-            }
-            source = cause.source();
-        }
-        false
-    }
-}
+#[error(transparent)]
+pub struct Broken(#[from] hyper::Error);

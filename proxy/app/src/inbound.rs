@@ -266,7 +266,8 @@ impl Inbound {
         match detected {
             Detected::Http(version) => {
                 drop(dialled);
-                self.http(io, version, accepted, drain).await
+                self.http(io, version, accepted, drain);
+                Ok(())
             }
             Detected::NotHttp | Detected::TimedOut => {
                 self.bytes(io, accepted, drain, dialled).await
@@ -427,8 +428,14 @@ impl Inbound {
         };
         match header.session {
             None => self.bytes(io, accepted, drain, None).await,
-            Some(Session::Http1) => self.http(io, Version::Http1, accepted, drain).await,
-            Some(Session::Http2) => self.http(io, Version::Http2, accepted, drain).await,
+            Some(session) => {
+                let version = match session {
+                    Session::Http1 => Version::Http1,
+                    Session::Http2 => Version::Http2,
+                };
+                self.http(io, version, accepted, drain);
+                Ok(())
+            }
         }
     }
 

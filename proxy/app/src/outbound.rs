@@ -189,8 +189,8 @@ impl Outbound {
         match detected {
             Detected::Http(version) => {
                 let source = Source { client, drain };
-                let lookup = Lookup::Known(entry);
-                self.http(io, version, target, lookup, source).await
+                self.http(io, version, target, Lookup::Known(entry), source);
+                Ok(())
             }
             Detected::NotHttp | Detected::TimedOut => {
                 self.bytes(io, &logical, target, drain, dialled).await

@@ -2,7 +2,7 @@
 
 use crate::admin::Admin;
 use crate::control::client::Client;
-use crate::drain::Drainer;
+use crate::drain::{Drain, Drainer};
 use crate::identity::{self, key_pair};
 use crate::inbound::Inbound;
 use crate::log::Level;
@@ -20,6 +20,7 @@ use crate::telemetry::spans::Tracer;
 use crate::telemetry::Metrics;
 use linkerd_proxy_api::otlp::KeyValue;
 use std::collections::BTreeMap;
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -29,18 +30,7 @@ use tracing::{error, info, warn};
 
 /// Runs the proxy until it is told to stop.
 pub fn run(settings: Settings, level: Level) -> ExitCode {
-    let mut builder = if settings.cores > 1 {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(settings.cores).thread_name("proxy");
-        builder
-    } else {
-        tokio::runtime::Builder::new_current_thread()
-    };
-    let runtime = match builder
-        .enable_all()
-        .max_blocking_threads(settings.cores.max(1))
-        .build()
-    {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             error!(%error, "cannot start a runtime");
@@ -56,6 +46,49 @@ pub fn run(settings: Settings, level: Level) -> ExitCode {
     };
     runtime.shutdown_background();
     code
+}
+
+/// A runtime for one thread: an engine belongs to a thread, and with it its connections.
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+}
+
+/// Serves the same listeners as the first thread, on a thread of its own.
+fn another_thread(
+    inbound: &Arc<Inbound>,
+    outbound: &Arc<Outbound>,
+    listeners: (&TcpListener, &[TcpListener]),
+    (drain, room): (Drain, Arc<Room>),
+) -> io::Result<()> {
+    let (inbound, outbound) = (inbound.clone(), outbound.clone());
+    let here = duplicate(listeners.0)?;
+    let there: io::Result<Vec<_>> = listeners.1.iter().map(duplicate).collect();
+    let there = there?;
+    let runtime = runtime()?;
+    let serve = async move {
+        let accept = |listener: std::net::TcpListener| TcpListener::from_std(listener);
+        let listeners: io::Result<Vec<_>> = there.into_iter().map(accept).collect();
+        match accept(here).and_then(|here| Ok((here, listeners?))) {
+            Ok((here, there)) => {
+                for listener in there {
+                    tokio::spawn(outbound.clone().run(listener, drain.clone(), room.clone()));
+                }
+                inbound.run(here, drain, room).await;
+            }
+            Err(error) => warn!(%error, "a worker thread cannot listen"),
+        }
+        // Its connections end with the process, after the drain.
+        std::future::pending::<()>().await;
+    };
+    let thread = std::thread::Builder::new().name("proxy".into());
+    thread.spawn(move || runtime.block_on(serve)).map(|_| ())
+}
+
+fn duplicate(listener: &TcpListener) -> io::Result<std::net::TcpListener> {
+    Ok(socket2::SockRef::from(listener).try_clone()?.into())
 }
 
 async fn serve(settings: Settings, level: Level) -> Result<(), String> {
@@ -165,6 +198,15 @@ async fn serve(settings: Settings, level: Level) -> Result<(), String> {
             tokio::spawn(Arc::new(server).run(listener, admin_drainer.watch()));
         }
         tokio::spawn(crate::memory::trim_after_bursts(inbound.metrics.clone()));
+        for _ in 1..settings.cores {
+            let listeners = (&inbound_listener, &outbound_listeners[..]);
+            let drain = drainer.watch();
+            if let Err(error) =
+                another_thread(&inbound, &outbound, listeners, (drain, room.clone()))
+            {
+                warn!(%error, "a worker thread cannot start");
+            }
+        }
         tokio::spawn(inbound.run(inbound_listener, drainer.watch(), room.clone()));
         tokio::spawn(outbound.clone().sweep());
         for listener in outbound_listeners {

@@ -57,6 +57,7 @@ impl Hop {
                     let _ = self.engine.forward_response(stream, &edit);
                 }
                 Event::Trailers { .. }
+                | Event::Body { .. }
                 | Event::Failed { .. }
                 | Event::Finished { .. }
                 | Event::Ready { .. }

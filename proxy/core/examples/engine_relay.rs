@@ -127,7 +127,7 @@ impl Relay {
                     self.retry();
                 }
                 Event::Draining { conn } => self.idle.borrow_mut().retain(|id| *id != conn),
-                Event::Trailers { .. } | Event::Finished { .. } => {}
+                Event::Body { .. } | Event::Trailers { .. } | Event::Finished { .. } => {}
             }
         }
         if self.engine.borrow().has_dirty() {

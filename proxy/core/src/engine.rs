@@ -42,6 +42,10 @@
 //! RFC 9110, 9112, 9113, 7541. Limits: see [`Limits`].
 
 mod conn;
+mod copy;
+mod ending;
+mod event;
+mod exchange;
 mod h1;
 mod h2;
 mod head;
@@ -58,158 +62,17 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
 use conn::{Conn, Deadline, Proto};
+pub use event::{ConnId, Event, Failure, Io, Passed, Protocol, Refusal, Role, StreamId, Summary};
 use h1::conn::H1;
+use h1::write::Expect;
 use h2::H2;
 pub use head::{Head, HeadEdit};
-pub use limits::Limits;
+pub use limits::{Http2, Limits};
 use slab::{Key, Slab};
-use stream::{Side, Stream};
+pub use stream::Frames;
+use stream::{Replay, Side, Stream};
 
 pub use h2::frame::code;
-
-/// Names a connection of one engine; stale after [`Engine::close`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnId(Key);
-
-/// Names an exchange of one engine; stale after its [`Event::Finished`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StreamId(Key);
-
-impl ConnId {
-    /// A small number that no other open connection has: an index for the driver's own tables.
-    pub fn index(self) -> usize {
-        self.0.index as usize
-    }
-}
-
-impl StreamId {
-    /// A small number that no other open exchange has: an index for the driver's own tables.
-    pub fn index(self) -> usize {
-        self.0.index as usize
-    }
-}
-
-/// Which end of a connection the engine is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Requests come in.
-    Server,
-    /// Requests go out.
-    Client,
-}
-
-/// What a connection speaks; the driver has found out or decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP/1.1 and 1.0.
-    H1,
-    /// HTTP/2 with prior knowledge or by ALPN.
-    H2,
-    /// Opaque bytes: the connection is one tunnel, an exchange without heads.
-    Raw,
-}
-
-/// What the driver shall do with a connection's transport.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Io {
-    /// Read and write.
-    Open,
-    /// Write what is in the out buffer, then close the writing half; keep reading.
-    Shutdown,
-    /// Write what is in the out buffer, then close.
-    Close,
-    /// Close at once.
-    Abort,
-}
-
-/// Why an exchange did not end well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// The server did not process the request at all: it may be sent again, whatever it is.
-    Refused,
-    /// The peer reset the stream with this HTTP/2 error code.
-    Reset(u32),
-    /// The connection ended first.
-    Closed,
-    /// The peer's message broke the protocol's rules.
-    Protocol,
-    /// A time limit passed.
-    Timeout,
-    /// The driver, or the other side of the exchange, gave up.
-    Cancelled,
-}
-
-/// What became of an exchange.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Summary {
-    /// Octets of request body received.
-    pub request_bytes: u64,
-    /// Octets of response body written.
-    pub response_bytes: u64,
-    /// None when both messages passed completely.
-    pub failure: Option<Failure>,
-}
-
-/// What a driver learns from [`Engine::poll_event`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// A request's head is complete: [`Engine::request`] shows it. Answer by `forward`, `respond` or
-    /// `reset`, now or later.
-    Request {
-        /// Where it came in.
-        conn: ConnId,
-        /// The exchange.
-        stream: StreamId,
-    },
-    /// The final head of the response is there: [`Engine::response`] shows it. Answer by
-    /// `forward_response`, `respond`, `release` or `reset`.
-    Response {
-        /// The exchange.
-        stream: StreamId,
-    },
-    /// The response's trailers are there and on their way: [`Engine::trailers`] shows them.
-    Trailers {
-        /// The exchange.
-        stream: StreamId,
-    },
-    /// The target failed before a response was forwarded, and the exchange is without target.
-    /// Answer by `respond`, `reset`, or `forward` when [`Engine::can_retry`].
-    Failed {
-        /// The exchange.
-        stream: StreamId,
-        /// What happened.
-        failure: Failure,
-    },
-    /// The exchange is over; its views stay valid until the next poll.
-    Finished {
-        /// The exchange.
-        stream: StreamId,
-        /// How it went.
-        summary: Summary,
-    },
-    /// A client connection can take another request (HTTP/1), or its capacity has changed (HTTP/2).
-    Ready {
-        /// The connection.
-        conn: ConnId,
-    },
-    /// The peer takes no new requests on this client connection (GOAWAY).
-    Draining {
-        /// The connection.
-        conn: ConnId,
-    },
-}
-
-/// Why [`Engine::forward`] did nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// The exchange is over, has a target, or was answered.
-    Gone,
-    /// The target cannot take a request now.
-    Busy,
-    /// The edit holds text that cannot be written, or the request cannot be said in the target's
-    /// protocol.
-    Unfit,
-}
 
 /// Most pooled heads and buffers; what is beyond is freed.
 const POOL: usize = 64;
@@ -256,9 +119,7 @@ enum Step {
 
 impl Engine {
     /// An engine without connections. `now` may be any instant; later ones must not be earlier.
-    pub fn new(mut limits: Limits, now: Instant) -> Self {
-        limits.stream_window = limits.stream_window.clamp(65_535, 1 << 30);
-        limits.connection_window = limits.connection_window.clamp(65_535, 1 << 30);
+    pub fn new(limits: Limits, now: Instant) -> Self {
         Self {
             limits,
             start: now,
@@ -279,11 +140,26 @@ impl Engine {
     /// Adds a connection whose transport is ready. A [`Protocol::Raw`] connection from a client is an
     /// exchange at once: its [`Event::Request`] has the method CONNECT and no authority.
     pub fn open(&mut self, role: Role, protocol: Protocol, now: Instant) -> ConnId {
+        let http2 = Http2::of(&self.limits);
+        self.open_with(role, protocol, http2, now)
+    }
+
+    /// The same, with an offer of its own if it speaks HTTP/2.
+    pub fn open_with(
+        &mut self,
+        role: Role,
+        protocol: Protocol,
+        http2: Http2,
+        now: Instant,
+    ) -> ConnId {
         self.tick(now);
         let proto = match protocol {
             Protocol::H1 => Proto::H1(H1::new(false)),
             Protocol::Raw => Proto::H1(H1::new(true)),
-            Protocol::H2 => Proto::H2(Box::new(H2::new(&self.limits))),
+            Protocol::H2 => {
+                let table = self.limits.header_table;
+                Proto::H2(Box::new(H2::new(http2.sound(), table)))
+            }
         };
         let key = self.conns.insert(Conn::new(role, proto));
         match protocol {
@@ -291,8 +167,8 @@ impl Engine {
                 self.h2_greet(key);
                 self.set_deadline(key, Deadline::Head, Some(self.limits.head_timeout));
             }
-            Protocol::H1 if role == Role::Server => {
-                self.set_deadline(key, Deadline::Head, Some(self.limits.head_timeout));
+            Protocol::H1 if role == Role::Server && !self.limits.idle_timeout.is_zero() => {
+                self.set_deadline(key, Deadline::Idle, Some(self.limits.idle_timeout));
             }
             Protocol::Raw if role == Role::Server => self.raw_request(key),
             Protocol::H1 | Protocol::Raw => {}
@@ -410,6 +286,11 @@ impl Engine {
         }
     }
 
+    /// Changes the limit of octets of heads and trailers that begin from now on.
+    pub fn limit_heads(&mut self, octets: usize) {
+        self.limits.head_bytes = octets;
+    }
+
     /// Number of open connections.
     pub fn connections(&self) -> usize {
         self.conns.len()
@@ -447,6 +328,12 @@ impl Engine {
         self.streams.get(stream.0)?.head.as_deref()
     }
 
+    /// True when the client speaks HTTP/1.0.
+    pub fn is_http10(&self, stream: StreamId) -> bool {
+        let stream = self.streams.get(stream.0);
+        stream.is_some_and(|stream| stream.http10)
+    }
+
     /// The response's head, from its event until it is answered.
     pub fn response(&self, stream: StreamId) -> Option<&Head> {
         let peer = self.streams.get(stream.0)?.peer?;
@@ -461,9 +348,45 @@ impl Engine {
 
     /// True when the request can be sent to another target: nothing of its body has left.
     pub fn can_retry(&self, stream: StreamId) -> bool {
-        self.streams
-            .get(stream.0)
-            .is_some_and(|stream| !stream.closed && !stream.consumed && stream.send == Side::Head)
+        self.streams.get(stream.0).is_some_and(|stream| {
+            !stream.closed && stream.can_restart() && stream.send == Side::Head
+        })
+    }
+
+    /// Keeps what leaves of the request's body, up to `max` octets, so that it can be sent again.
+    /// Call it before the first [`Engine::forward`].
+    pub fn keep_request(&mut self, stream: StreamId, max: usize) {
+        let Some(stream) = self.streams.get_mut(stream.0) else {
+            return;
+        };
+        let fits = match stream.expect {
+            Expect::Length(length) => length <= max as u64,
+            Expect::End | Expect::Stream => true,
+        };
+        if fits && !stream.consumed && stream.expect != Expect::End {
+            stream.replay = Some(Box::new(Replay {
+                bytes: Vec::new(),
+                at: 0,
+                max,
+            }));
+        }
+    }
+
+    /// True when the response has been received completely, forwarded or not.
+    pub fn response_is_whole(&self, stream: StreamId) -> bool {
+        let client = self.streams.get(stream.0).and_then(|server| server.peer);
+        let client = client.and_then(|client| self.streams.get(client));
+        client.is_some_and(|client| client.recv == Side::Done)
+    }
+
+    /// How far `stream` is; `None` without a target.
+    pub fn passed(&self, stream: StreamId) -> Option<Passed> {
+        let server = self.streams.get(stream.0)?;
+        let client = self.streams.get(server.peer?)?;
+        Some(Passed {
+            request: client.flushed_at.map(|at| self.start + at),
+            latest: self.start + client.moved_at.max(server.moved_at),
+        })
     }
 
     /// The next event. Also continues with bytes that waited for an earlier answer, so poll until
@@ -498,7 +421,8 @@ impl Engine {
                 .get(stream.0)
                 .is_some_and(|stream| !stream.closed && stream.peer.is_none()),
             Event::Response { stream } => self.response(stream).is_some(),
-            Event::Trailers { .. }
+            Event::Body { .. }
+            | Event::Trailers { .. }
             | Event::Finished { .. }
             | Event::Ready { .. }
             | Event::Draining { .. } => true,

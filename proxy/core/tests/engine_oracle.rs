@@ -128,7 +128,8 @@ async fn drive(front: Protocol, back: Protocol, client: DuplexStream, server: Du
                     .forward_response(stream, &HeadEdit::default())
                     .unwrap(),
                 Event::Failed { stream, .. } => engine.respond(stream, 502, &[], b"").unwrap(),
-                Event::Trailers { .. }
+                Event::Body { .. }
+                | Event::Trailers { .. }
                 | Event::Finished { .. }
                 | Event::Ready { .. }
                 | Event::Draining { .. } => {}

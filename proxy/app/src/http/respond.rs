@@ -1,13 +1,23 @@
 //! Answers that the proxy gives itself.
 
 use super::body::Body;
-use super::filters::Reply;
 use super::headers::{PROXY_CONNECTION, PROXY_ERROR};
+use super::worker::Exchange;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
-use http::{HeaderValue, Request, Response, StatusCode, Version};
-use linkerd_proxy_core::classify::is_grpc;
+use http::{HeaderValue, Response, StatusCode};
 use linkerd_proxy_core::failure::Failure;
 use linkerd_proxy_core::filter::Injected;
+
+/// Sends an answer of ours; `close` ends the client's connection after it.
+pub fn send(exchange: Exchange, response: &Response<Body>, close: bool) {
+    let headers = response.headers();
+    let fields: Vec<(&[u8], &[u8])> = headers
+        .iter()
+        .filter(|(name, _)| !matches!(**name, CONTENT_LENGTH | CONNECTION))
+        .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
+        .collect();
+    exchange.respond(response.status().as_u16(), &fields, b"", close);
+}
 
 /// What the client understands, noted before its request is taken apart.
 #[derive(Clone, Copy, Debug)]
@@ -20,18 +30,29 @@ pub struct Manner {
     pub emit: bool,
 }
 
-impl Manner {
-    /// Reads it off the request.
-    pub fn of<B>(request: &Request<B>, emit: bool) -> Self {
-        let http2 = request.version() == Version::HTTP_2;
-        let content_type = request
-            .headers()
-            .get(CONTENT_TYPE)
-            .map(HeaderValue::as_bytes);
-        Self {
-            grpc: http2 && is_grpc(content_type),
-            http1: !http2,
-            emit,
+/// An answer that a filter gives in place of the application.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// A failure.
+    Injected(Injected, String),
+    /// A redirect.
+    Redirect {
+        /// Status.
+        status: u16,
+        /// Where to.
+        location: String,
+    },
+    /// The redirect makes no sense.
+    Invalid,
+}
+
+impl Reply {
+    /// The HTTP status that it counts as.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Injected(Injected::Http(status), _) | Self::Redirect { status, .. } => *status,
+            Self::Injected(Injected::Grpc(_), _) => 200,
+            Self::Invalid => 500,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Serves requests of one connection.
+//! Serves requests to the proxy itself.
 
 use super::body::Body;
 use super::{Broken, Version};
@@ -12,24 +12,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::future::Future;
 use std::pin::{pin, Pin};
-use std::sync::Arc;
-use tokio::sync::Notify;
 
 /// The least that the library takes as a limit of HTTP/1 heads.
 const HEAD_BYTES_MIN: usize = 8 * 1024;
 /// Streams that one peer may have open when no setting says otherwise.
 const STREAMS_MAX: u32 = 10_000;
-
-/// Ends a connection gracefully from inside one of its requests.
-#[derive(Clone, Default)]
-pub struct Closer(Arc<Notify>);
-
-impl Closer {
-    /// Lets current requests finish and takes no more.
-    pub fn close(&self) {
-        self.0.notify_one();
-    }
-}
 
 /// The answer to one request.
 ///
@@ -39,7 +26,7 @@ pub type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Broken>>
 /// Answers the requests of one connection.
 pub type Service = Box<dyn Fn(Request<Incoming>) -> Answering + Send + Sync>;
 
-/// Serves until the client is done, `closer` is used or the proxy drains.
+/// Serves until the client is done or the proxy drains.
 ///
 /// # Errors
 /// The connection's.
@@ -48,17 +35,11 @@ pub async fn serve(
     version: Version,
     settings: Http2,
     drain: Drain,
-    closer: Closer,
     service: Service,
 ) -> Result<(), Broken> {
     let service = service_fn(service);
     let io = TokioIo::new(io);
-    let stop = async {
-        tokio::select! {
-            () = drain.signaled() => {}
-            () = closer.0.notified() => {}
-        }
-    };
+    let stop = drain.signaled();
     match version {
         Version::Http1 => {
             let connection = http1::Builder::new()

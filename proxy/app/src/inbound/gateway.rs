@@ -4,25 +4,26 @@
 
 use super::{Accepted, ClientTls, Inbound};
 use crate::drain::Drain;
-use crate::http::body::Body;
-use crate::http::headers::{self, Routed, ORIG_PROTO};
-use crate::http::respond::{respond, Manner};
-use crate::http::server::{serve, Closer, Service};
-use crate::http::{Broken, Version};
+use crate::http::heads::{Changes, Routed};
+use crate::http::respond::{respond, send, Manner};
+use crate::http::worker::{serve, Exchange, Service};
+use crate::http::Version;
 use crate::net::io::Io;
-use crate::outbound::http::Connection;
+use crate::outbound::endpoint::original;
+use crate::outbound::http::{Arrival, Connection};
 use crate::outbound::ingress::Lookup;
-use crate::outbound::Source;
 use crate::telemetry::{short_meta, target_labels};
-use ::http::header::{FORWARDED, HOST, TRANSFER_ENCODING};
-use ::http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
 use linkerd_proxy_core::dst::{host, Dst, Name};
+use linkerd_proxy_core::engine::Head;
 use linkerd_proxy_core::failure::Failure;
+use linkerd_proxy_core::filter::Headers;
 use linkerd_proxy_core::labels::Labels;
 use linkerd_proxy_core::server::Verdict;
 use linkerd_proxy_core::transport_header::{Header, Session};
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Requests of one peer to one name.
@@ -30,9 +31,9 @@ struct Gateway {
     inbound: Arc<Inbound>,
     accepted: Accepted,
     /// The way out; `None` when no such name is served here.
-    outbound: Option<Arc<Connection>>,
-    host: HeaderValue,
-    closer: Closer,
+    outbound: Option<Connection>,
+    version: Version,
+    host: String,
 }
 
 impl Inbound {
@@ -65,11 +66,6 @@ impl Inbound {
             Session::Http1 => Version::Http1,
             Session::Http2 => Version::Http2,
         };
-        let closer = Closer::default();
-        let source = Source {
-            client: accepted.client,
-            drain: drain.clone(),
-        };
         let outbound = match &dst {
             None => None,
             Some(dst) => {
@@ -80,35 +76,22 @@ impl Inbound {
                     .await
                     .map_err(|_| io::Error::other("destination refused"))?;
                 let lookup = Lookup::Known(entry);
-                let (target, closer) = (accepted.target, closer.clone());
-                let way = Connection::new(
-                    self.outbound.clone(),
-                    version,
-                    target,
-                    lookup,
-                    closer,
-                    source,
-                );
-                Some(Arc::new(way))
+                let (target, client) = (accepted.target, accepted.client);
+                let outbound = self.outbound.clone();
+                Some(Connection::new(outbound, version, target, lookup, client))
             }
         };
         let io = io.metered(self.source_transport(&accepted).open());
         let settings = self.settings.inbound.server_http2;
-        let host = dst.map_or(String::new(), |dst| dst.to_string());
-        let gateway = Arc::new(Gateway {
+        let gateway = Gateway {
             inbound: self,
             accepted,
             outbound,
-            host: HeaderValue::from_str(&host).map_err(io::Error::other)?,
-            closer: closer.clone(),
-        });
-        let service: Service = Box::new(move |request| {
-            let gateway = gateway.clone();
-            Box::pin(async move { gateway.handle(request).await })
-        });
-        serve(io, version, settings, drain, closer, service)
-            .await
-            .map_err(io::Error::other)
+            version,
+            host: dst.map_or(String::new(), |dst| dst.to_string()),
+        };
+        serve(io, version, &settings, drain, Rc::new(gateway));
+        Ok(())
     }
 
     async fn gateway_bytes(
@@ -131,66 +114,94 @@ impl Inbound {
     }
 }
 
+impl Service for Gateway {
+    fn call(self: Rc<Self>, exchange: Exchange) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(async move { self.carry(exchange).await })
+    }
+}
+
 impl Gateway {
-    async fn handle(&self, mut request: Request<Incoming>) -> Result<Response<Body>, Broken> {
-        let carried = headers::downgrade_orig_proto(&mut request);
-        let manner = Manner {
-            http1: carried.is_none() && Manner::of(&request, true).http1,
-            ..Manner::of(&request, true)
-        };
-        let mut response = match self.admit(&mut request) {
-            Err(failure) => self.fail(failure, manner),
-            Ok(outbound) => outbound.handle(request).await?,
-        };
-        if let Some(version) = carried {
-            headers::strip_connection_headers(response.headers_mut());
-            response.headers_mut().remove(TRANSFER_ENCODING);
-            let text = if version == ::http::Version::HTTP_10 {
-                "HTTP/1.0"
-            } else {
-                "HTTP/1.1"
+    async fn carry(&self, carried: Exchange) {
+        let read = carried.request(|head| {
+            let mut arrival = self.arrival(head);
+            let version = match arrival.original {
+                Some(_) => Version::Http1,
+                None => self.version,
             };
-            response
-                .headers_mut()
-                .insert(ORIG_PROTO, HeaderValue::from_static(text));
-            *response.version_mut() = ::http::Version::HTTP_2;
+            let manner = Manner {
+                http1: self.version == Version::Http1,
+                ..Manner::of_head(head, version, true)
+            };
+            (self.admit(head, version, &mut arrival), arrival, manner)
+        });
+        match read {
+            None => {}
+            Some((Err(failure), arrival, manner)) => {
+                self.fail(carried, failure, manner, &arrival.response);
+            }
+            Some((Ok(outbound), arrival, _)) => outbound.carry(carried, arrival).await,
         }
-        Ok(response)
+    }
+
+    /// What the request was before it was carried as HTTP/2.
+    fn arrival(&self, head: &Head) -> Arrival {
+        let mut arrival = Arrival::default();
+        let value = head.get(b"l5d-orig-proto");
+        let Some(value) = value.filter(|_| self.version == Version::Http2) else {
+            return arrival;
+        };
+        let absolute = value.ends_with(b"; absolute-form");
+        let (http10, text) = match value {
+            value if value.starts_with(b"HTTP/1.1") => (false, &b"HTTP/1.1"[..]),
+            value if value.starts_with(b"HTTP/1.0") => (true, &b"HTTP/1.0"[..]),
+            _ => return arrival,
+        };
+        arrival.original = Some(original(http10, absolute));
+        arrival.response.set("l5d-orig-proto", text);
+        arrival
     }
 
     /// Lets the request through, marked as having been here.
-    fn admit(&self, request: &mut Request<Incoming>) -> Result<Arc<Connection>, Failure> {
-        let outbound = self.outbound.as_ref().ok_or(Failure::GatewayDomain)?;
-        let policy = self.accepted.policy.borrow().clone();
-        let peer = self.accepted.tls.peer();
-        match policy.check(&Routed(request), self.accepted.client.ip(), &peer) {
-            Verdict::Allow { .. } => {}
-            Verdict::Deny { .. } => return Err(Failure::Unauthorized),
-            Verdict::NoRoute => return Err(Failure::NoRoute),
-        }
-        let own = self.inbound.tls.id().as_str();
+    fn admit(
+        &self,
+        head: &Head,
+        version: Version,
+        arrival: &mut Arrival,
+    ) -> Result<&Connection, Failure> {
         let client = match &self.accepted.tls {
             ClientTls::Mesh(Some(id)) => id.as_str(),
             ClientTls::Mesh(None) | ClientTls::Opaque(_) | ClientTls::None(_) => "",
         };
-        let seen = request.headers().get_all(FORWARDED);
-        if client == own || seen.iter().any(|value| is_by(value.as_bytes(), own)) {
-            return Err(Failure::GatewayLoop);
-        }
-        let authority = headers::authority(request);
-        let authority = authority
-            .as_ref()
-            .map_or("", |authority| authority.as_str());
+        let own = self.inbound.tls.id().as_str();
+        let refused = self.refused(head, client, own);
+        let outbound = match (refused, &self.outbound) {
+            (Some(failure), _) => return Err(failure),
+            (None, None) => return Err(Failure::GatewayDomain),
+            (None, Some(outbound)) => outbound,
+        };
+        let authority = String::from_utf8_lossy(head.authority());
         let forwarded = format!("by={own};for={client};host={authority};proto=https");
-        let forwarded = HeaderValue::from_str(&forwarded).map_err(|_| Failure::BadRequest)?;
-        request.headers_mut().append(FORWARDED, forwarded);
-        if request.version() != ::http::Version::HTTP_2 {
-            request.headers_mut().insert(HOST, self.host.clone());
+        arrival.request.add("forwarded", forwarded.as_bytes());
+        if version == Version::Http1 {
+            arrival.request.set("host", self.host.as_bytes());
         }
-        Ok(outbound.clone())
+        Ok(outbound)
     }
 
-    fn fail(&self, failure: Failure, manner: Manner) -> Response<Body> {
+    fn refused(&self, head: &Head, client: &str, own: &str) -> Option<Failure> {
+        self.outbound.as_ref()?;
+        let policy = self.accepted.policy.borrow().clone();
+        let peer = self.accepted.tls.peer();
+        match policy.check(&Routed(head), self.accepted.client.ip(), &peer) {
+            Verdict::Allow { .. } => {}
+            Verdict::Deny { .. } => return Some(Failure::Unauthorized),
+            Verdict::NoRoute => return Some(Failure::NoRoute),
+        }
+        let seen = head.values(b"forwarded").any(|value| is_by(value, own));
+        (client == own || seen).then_some(Failure::GatewayLoop)
+    }
+
+    fn fail(&self, carried: Exchange, failure: Failure, manner: Manner, response: &Changes) {
         let answer = failure.answer();
         if let Some(kind) = answer.metric {
             let server = self.accepted.policy.borrow().meta.clone();
@@ -201,10 +212,9 @@ impl Gateway {
                 .with_display("srv_port", self.accepted.target.port());
             self.inbound.metrics.inbound_http_errors.get(&labels).add(1);
         }
-        if answer.close && !manner.http1 {
-            self.closer.close();
-        }
-        respond(failure, manner)
+        let mut answered = respond(failure, manner);
+        response.apply(answered.headers_mut());
+        send(carried, &answered, answer.close);
     }
 }
 

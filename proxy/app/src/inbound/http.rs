@@ -2,36 +2,39 @@
 
 use super::{audit, profile, Accepted, ClientTls, Inbound};
 use crate::drain::Drain;
-use crate::http::body::{AtEnd, Body};
-use crate::http::client::{HttpClient, Pool, SendError};
-use crate::http::filters::on_request;
-use crate::http::headers::{self, Routed, CLIENT_ID, DST_CANONICAL, ORIG_PROTO};
-use crate::http::respond::{reply, respond, Manner};
-use crate::http::server::{serve, Closer, Service};
-use crate::http::upgrade;
-use crate::http::{Broken, Version};
+use crate::http::ending::Ending;
+use crate::http::headers::Routed as Whole;
+use crate::http::heads::{request_of, text_of, Changes, Routed};
+use crate::http::respond::{reply, respond, send, Manner};
+use crate::http::worker::{self, Exchange as Carried, Pool, Service, Signal, Upstream};
+use crate::http::Version;
 use crate::net::connect::Connector;
 use crate::net::io::Io;
 use crate::net::socket::Options;
 use crate::tap;
-use crate::tap::exchange::{head_of, Tapped, View};
+use crate::tap::exchange::{Tapped, View};
+use crate::telemetry::access_log::Noted;
 use crate::telemetry::exchange::{Exchange, HttpMetrics};
 use crate::telemetry::registry::Counter;
-use crate::telemetry::spans::{spanned, Side};
+use crate::telemetry::spans::{Active, Side};
 use crate::telemetry::stream::{self, Stream};
 use crate::telemetry::{short_meta, target_labels};
-use ::http::{HeaderValue, Method, Request, Response};
-use hyper::body::Incoming;
+use ::http::Response;
 use linkerd_proxy_api::tap::tap_event::ProxyDirection;
 use linkerd_proxy_core::authorize::Peer;
+use linkerd_proxy_core::classify::is_grpc;
+use linkerd_proxy_core::engine::{self, code, Head, HeadEdit};
 use linkerd_proxy_core::failure::Failure;
 use linkerd_proxy_core::labels::Labels;
 use linkerd_proxy_core::meta::Meta;
 use linkerd_proxy_core::rate_limit::Scope;
 use linkerd_proxy_core::server::{Protocol, ServerPolicy, Verdict};
+use std::cell::RefCell;
 use std::collections::HashMap;
-use std::io;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use tracing::debug;
@@ -41,22 +44,36 @@ const CLIENTS_MAX: usize = 256;
 /// Metric handles that one connection keeps.
 const HANDLES_MAX: usize = 64;
 
+/// Ours to write, whatever the client sent.
+const STRIPPED: [&[u8]; 3] = [b"l5d-client-id", b"l5d-orig-proto", b"l5d-dst-canonical"];
+
 /// Clients by address, shared by all connections.
 #[derive(Default)]
-pub struct Clients(Mutex<HashMap<SocketAddr, Arc<HttpClient>>>);
+pub struct Clients(Mutex<HashMap<SocketAddr, Arc<Upstream>>>);
 
 /// One HTTP connection.
 struct Connection {
     inbound: Arc<Inbound>,
+    version: Version,
     accepted: Accepted,
     peer: Peer,
-    client: Arc<HttpClient>,
-    client_id: Option<HeaderValue>,
-    emit: bool,
-    closer: Closer,
-    drain: Drain,
-    handles: Mutex<Vec<Arc<Handles>>>,
+    client: Arc<Upstream>,
+    client_id: Option<String>,
+    handles: RefCell<Vec<Rc<Handles>>>,
     profile: profile::Lookup,
+}
+
+/// A request and how it is answered.
+struct Request {
+    carried: Carried,
+    manner: Manner,
+    /// The version that it had before the peer's proxy made it HTTP/2.
+    original: Option<&'static str>,
+    /// It goes to the application as HTTP/2.
+    as_http2: bool,
+    noted: Option<Noted>,
+    changes: Changes,
+    span: RefCell<Option<Active>>,
 }
 
 /// Metrics of requests with the same policy, route and authorization.
@@ -70,7 +87,7 @@ struct Handles {
 }
 
 impl Inbound {
-    fn client(&self, target: SocketAddr) -> Arc<HttpClient> {
+    fn client(&self, target: SocketAddr) -> Arc<Upstream> {
         let mut clients = self
             .clients
             .0
@@ -98,48 +115,36 @@ impl Inbound {
             max_idle: direction.max_idle_conns,
             idle_timeout: direction.pool_idle_timeout,
         };
-        let client = HttpClient::new(connector, self.settings.client_http2, pool);
+        let client = Upstream::new(connector, &self.settings.client_http2, pool);
         clients.insert(target, client.clone());
         client
     }
 
-    /// Serves requests until the client is done.
-    ///
-    /// # Errors
-    /// The connection's.
-    pub(super) async fn http(
+    /// Serves requests from now on.
+    pub(super) fn http(
         self: Arc<Self>,
         io: Io,
         version: Version,
         accepted: Accepted,
         drain: Drain,
-    ) -> io::Result<()> {
+    ) {
         let io = io.metered(self.source_transport(&accepted).open());
         let client_id = match &accepted.tls {
-            ClientTls::Mesh(Some(id)) => HeaderValue::from_str(id.as_str()).ok(),
+            ClientTls::Mesh(Some(id)) => Some(id.as_str().to_owned()),
             ClientTls::Mesh(None) | ClientTls::Opaque(_) | ClientTls::None(_) => None,
         };
-        let closer = Closer::default();
         let settings = self.settings.inbound.server_http2;
-        let connection = Arc::new(Connection {
+        let connection = Connection {
             client: self.client(accepted.target),
             peer: accepted.tls.peer(),
-            emit: client_id.is_some(),
             client_id,
             accepted,
+            version,
             inbound: self,
-            closer: closer.clone(),
-            drain: drain.clone(),
-            handles: Mutex::default(),
+            handles: RefCell::default(),
             profile: profile::Lookup::default(),
-        });
-        let service: Service = Box::new(move |request| {
-            let connection = connection.clone();
-            Box::pin(async move { connection.handle(request).await })
-        });
-        serve(io, version, settings, drain, closer, service)
-            .await
-            .map_err(io::Error::other)
+        };
+        worker::serve(io, version, &settings, drain, Rc::new(connection));
     }
 }
 
@@ -152,251 +157,275 @@ impl Drop for Slot {
     }
 }
 
+impl Service for Connection {
+    fn call(self: Rc<Self>, exchange: Carried) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(async move { self.carry(exchange).await })
+    }
+}
+
 impl Connection {
-    async fn handle(
-        self: Arc<Self>,
-        mut request: Request<Incoming>,
-    ) -> Result<Response<Body>, Broken> {
-        let span = self
-            .inbound
-            .tracer
-            .begin(Side::Server, "inbound", &mut request);
-        let response = self.logged(request).await?;
-        Ok(spanned(response, span))
-    }
-
-    async fn logged(&self, request: Request<Incoming>) -> Result<Response<Body>, Broken> {
-        let Some(log) = &self.inbound.access_log else {
-            return self.answer(request).await;
-        };
-        let noted = log.note(&request);
-        let response = self.answer(request).await?;
-        log.write(&noted, self.accepted.client, &self.accepted.tls, &response);
-        Ok(response)
-    }
-
-    async fn answer(&self, mut request: Request<Incoming>) -> Result<Response<Body>, Broken> {
-        let manner = Manner::of(&request, self.emit);
+    async fn carry(&self, carried: Carried) {
+        let emit = self.client_id.is_some();
+        let read = carried.request(|head| {
+            let log = self.inbound.access_log.as_ref();
+            let mut changes = Changes::default();
+            let tracer = &self.inbound.tracer;
+            let span = tracer.begin(Side::Server, "inbound", head, &changes);
+            if let Some(span) = &span {
+                span.hand_on(&mut changes);
+            }
+            Request {
+                span: RefCell::new(span),
+                carried,
+                manner: Manner::of_head(head, self.version, emit),
+                original: self.original(head),
+                as_http2: false,
+                noted: log.map(|log| log.note(&request_of(head, self.version))),
+                changes,
+            }
+        });
+        let Some(mut request) = read else { return };
+        request.as_http2 = self.version == Version::Http2 && request.original.is_none();
         let in_flight = &self.inbound.in_flight;
-        let _slot = Slot(in_flight.clone());
+        let slot = Slot(in_flight.clone());
         if in_flight.fetch_add(1, Relaxed) >= self.inbound.settings.inbound.max_in_flight {
-            return Ok(self.fail(Failure::LoadShed, manner));
+            return self.fail(&request, Failure::LoadShed);
         }
-        let http2 = request.version() == ::http::Version::HTTP_2;
-        let orig_proto = if http2 {
-            headers::downgrade_orig_proto(&mut request)
-        } else {
-            None
-        };
-        let as_http2 = http2 && orig_proto.is_none();
-        let bad = (*request.method() == Method::CONNECT)
-            != (request.uri().authority().is_some() && request.uri().scheme().is_none());
-        if bad && !http2 {
-            return Ok(self.fail(Failure::BadRequest, manner));
+        match self.admit(&mut request) {
+            Some(handles) => self.exchange(request, &handles, slot).await,
+            None => drop(slot),
         }
-        request.headers_mut().remove(CLIENT_ID);
-        if let Some(id) = &self.client_id {
-            request.headers_mut().insert(CLIENT_ID, id.clone());
+    }
+
+    /// The version that a request had before it was carried as HTTP/2, if it names one.
+    fn original(&self, head: &Head) -> Option<&'static str> {
+        let value = head
+            .get(b"l5d-orig-proto")
+            .filter(|_| self.version == Version::Http2)?;
+        match value {
+            value if value.starts_with(b"HTTP/1.1") => Some("HTTP/1.1"),
+            value if value.starts_with(b"HTTP/1.0") => Some("HTTP/1.0"),
+            _ => None,
         }
+    }
+
+    /// Asks the policy; `None` when the request was answered.
+    fn admit(&self, request: &mut Request) -> Option<Rc<Handles>> {
         let policy = self.accepted.policy.borrow().clone();
         let ip = self.accepted.client.ip();
-        let handles = match policy.check(&Routed(&request), ip, &self.peer) {
-            Verdict::Allow {
-                route,
-                rule,
-                authorization,
-            } => {
-                let found = &policy.routes[route].rules[rule];
-                if let Err(answer) = on_request(&found.policy.filters, &found.matches, &mut request)
-                {
-                    return Ok(reply(&answer, manner));
+        let carried = request.carried;
+        let changes = &mut request.changes;
+        let verdict = carried.request(|head| {
+            let verdict = policy.check(&Routed(head), ip, &self.peer);
+            let filtered = match &verdict {
+                Verdict::Allow { route, rule, .. } => {
+                    let found = &policy.routes[*route].rules[*rule];
+                    changes.on_request(&found.policy.filters, &found.matches, head)
                 }
+                Verdict::Deny { .. } | Verdict::NoRoute => Ok(()),
+            };
+            (verdict, filtered)
+        });
+        match verdict? {
+            (Verdict::Allow { .. }, Err(answer)) => {
+                self.answer(request, &reply(&answer, request.manner), false);
+                None
+            }
+            (
+                Verdict::Allow {
+                    route,
+                    authorization,
+                    ..
+                },
+                Ok(()),
+            ) => {
                 if let Err(scope) = self.limit(&policy) {
                     self.count_limited(&policy, scope);
-                    return Ok(self.fail(Failure::RateLimited, manner));
+                    self.fail(request, Failure::RateLimited);
+                    return None;
                 }
-                audit(
-                    &authorization.meta.name,
-                    self.accepted.client,
-                    self.accepted.target,
-                    &self.accepted.tls,
-                );
-                self.handles(&policy, route, &authorization.meta)
+                let accepted = &self.accepted;
+                let name = &authorization.meta.name;
+                audit(name, accepted.client, accepted.target, &accepted.tls);
+                let handles = self.handles(&policy, route, &authorization.meta);
+                handles.allowed.add(1);
+                Some(handles)
             }
-            Verdict::Deny { route } => {
+            (Verdict::Deny { route }, _) => {
                 let labels = self
                     .server_labels(&policy)
                     .and(&short_meta("route", &policy.routes[route].meta));
-                self.inbound
-                    .metrics
-                    .http_deny
-                    .get(&labels.and(&self.accepted.tls.labels()))
-                    .add(1);
+                let labels = labels.and(&self.accepted.tls.labels());
+                self.inbound.metrics.http_deny.get(&labels).add(1);
                 debug!(client = %self.accepted.client, target = %self.accepted.target, "request denied");
-                return Ok(self.fail(Failure::Unauthorized, manner));
+                self.fail(request, Failure::Unauthorized);
+                None
             }
-            Verdict::NoRoute => {
+            (Verdict::NoRoute, _) => {
                 let labels = self.server_labels(&policy).and(&self.accepted.tls.labels());
                 self.inbound.metrics.http_no_route.get(&labels).add(1);
-                return Ok(self.fail(Failure::NoRoute, manner));
-            }
-        };
-        handles.allowed.add(1);
-        let grpc = linkerd_proxy_core::classify::is_grpc(
-            request
-                .headers()
-                .get("content-type")
-                .map(HeaderValue::as_bytes),
-        );
-        let mut tap = self.tap(&request, &policy, &handles);
-        let mut exchange = Exchange::begin(handles.http.clone(), grpc);
-        let table = self.profile.table(&self.inbound, &request).await;
-        let mut routed = table.map(|table| {
-            let found = table.find(&Routed(&request));
-            Exchange::begin(found.metrics.effective.clone(), grpc)
-        });
-        let mut measured = Stream::begin(&handles.stream);
-        let frames = &handles.stream.request_frames;
-        let mut request = request.map(|body| Body::counted(body, frames));
-        let span = self
-            .inbound
-            .tracer
-            .begin(Side::Client, "inbound", &mut request);
-        let forwarded = self.forward(request, as_http2).await;
-        match forwarded {
-            Ok((response, upgraded, pooled)) => {
-                let grpc_status = response
-                    .headers()
-                    .get("grpc-status")
-                    .map(HeaderValue::as_bytes);
-                exchange.head(response.status().as_u16(), grpc_status);
-                measured.head(response.status().as_u16(), exchange.grpc_code());
-                if let Some(routed) = &mut routed {
-                    routed.head(response.status().as_u16(), grpc_status);
-                }
-                if let Some(tap) = &mut tap {
-                    tap.head(response.status(), response.headers());
-                }
-                let protocol = upgraded
-                    .then(|| response.headers().get("upgrade").cloned())
-                    .flatten();
-                let end = AtEnd {
-                    exchange: Some(exchange),
-                    pooled,
-                    tap,
-                    streams: [Some(measured), None],
-                    ..AtEnd::default()
-                };
-                let response = response.map(|body| Body::tracked(body, end));
-                let mut response = spanned(response, span);
-                if let Some(routed) = routed {
-                    response = response.map(|body| body.exchanged(routed));
-                }
-                headers::strip_connection_headers(response.headers_mut());
-                if upgraded {
-                    upgrade::response(&mut response, protocol);
-                }
-                if let Some(version) = orig_proto {
-                    let text = if version == ::http::Version::HTTP_10 {
-                        "HTTP/1.0"
-                    } else {
-                        "HTTP/1.1"
-                    };
-                    response
-                        .headers_mut()
-                        .insert(ORIG_PROTO, HeaderValue::from_static(text));
-                }
-                if http2 {
-                    response
-                        .headers_mut()
-                        .remove(::http::header::TRANSFER_ENCODING);
-                    *response.version_mut() = ::http::Version::HTTP_2;
-                }
-                Ok(response)
-            }
-            Err(Forward::Failed(failure)) => {
-                let answer = failure.answer();
-                let grpc_status = answer.grpc.to_string();
-                let status = if manner.grpc { 200 } else { answer.status };
-                exchange.head(status, manner.grpc.then_some(grpc_status.as_bytes()));
-                exchange.end();
-                if let Some(routed) = &mut routed {
-                    routed.head(status, None);
-                    routed.end();
-                }
-                measured.fail(failure.route_label());
-                Ok(self.fail(failure, manner))
-            }
-            Err(Forward::Reset(error)) => {
-                exchange.fail("unclassified");
-                if let Some(routed) = &mut routed {
-                    routed.fail("unclassified");
-                }
-                measured.fail("RESET");
-                Err(error)
+                self.fail(request, Failure::NoRoute);
+                None
             }
         }
     }
 
-    /// Sends the request to the application.
-    async fn forward(
-        &self,
-        request: Request<Body>,
-        as_http2: bool,
-    ) -> Result<
-        (
-            Response<Incoming>,
-            bool,
-            Option<crate::http::client::Pooled>,
-        ),
-        Forward,
-    > {
-        let mut request = request;
-        let upgrade = if as_http2 {
-            None
-        } else {
-            upgrade::Pending::of(&mut request)
+    /// Takes an admitted request to the application and its response back.
+    async fn exchange(&self, mut request: Request, handles: &Rc<Handles>, slot: Slot) {
+        let carried = request.carried;
+        let grpc = carried.request(|head| is_grpc(head.get(b"content-type")));
+        let known = carried.request(|head| self.profile.known(&self.inbound, head));
+        let table = self.profile.table(&self.inbound, known.flatten()).await;
+        let routed = table.and_then(|table| {
+            let found = |head: &Head| table.find(&Routed(head)).metrics.effective.clone();
+            let metrics = carried.request(found)?;
+            Some(Exchange::begin(metrics, grpc.unwrap_or(false)))
+        });
+        let span = carried.request(|head| {
+            let tracer = &self.inbound.tracer;
+            tracer.begin(Side::Client, "inbound", head, &request.changes)
+        });
+        let span = span.flatten();
+        if let Some(span) = &span {
+            span.hand_on(&mut request.changes);
+        }
+        let server_span = request.span.borrow_mut().take();
+        let mut ending = Ending {
+            spans: [span, server_span],
+            profile: [None, routed],
+            tap: self.tap(&request, handles),
+            exchange: Some(Exchange::begin(handles.http.clone(), grpc.unwrap_or(false))),
+            streams: [Some(Stream::begin(&handles.stream)), None],
+            requests: Some(handles.stream.clone()),
+            ..Ending::default()
         };
-        headers::strip_connection_headers(request.headers_mut());
-        request.headers_mut().remove(DST_CANONICAL);
-        if as_http2 {
-            headers::to_http2(&mut request, self.accepted.target);
-            let sent = self.client.send_http2(request).await;
-            return match sent {
-                Ok(response) => Ok((response, false, None)),
-                Err(SendError::Unsent(failure, _)) => Err(Forward::Failed(failure)),
-                Err(SendError::Broken(error)) => Err(Forward::broken(error, true)),
-            };
-        }
-        let reuse = request.version() == ::http::Version::HTTP_11
-            && request.headers().contains_key("host")
-            && upgrade.is_none();
-        if let Some(upgrade) = &upgrade {
-            upgrade.request(&mut request);
-        }
-        let sent = self.client.send_http1(request, reuse).await;
-        match sent {
-            Ok((mut response, pooled)) => {
-                let drain = self.drain.clone();
-                let upgraded =
-                    upgrade.is_some_and(|upgrade| upgrade.complete(&mut response, drain));
-                Ok((response, upgraded, pooled))
+        match self.forward(&request).await {
+            Ok(()) => {}
+            Err(Lost::Gone) => return,
+            Err(Lost::Reset(code)) => {
+                ending.fail("unclassified", "RESET");
+                return carried.reset(code);
             }
-            Err(SendError::Unsent(failure, _)) => Err(Forward::Failed(failure)),
-            Err(SendError::Broken(error)) => Err(Forward::broken(error, false)),
+            Err(Lost::Failed(failure)) => {
+                let answer = failure.answer();
+                let grpc_status = answer.grpc.to_string();
+                let grpc = request.manner.grpc;
+                let status = if grpc { 200 } else { answer.status };
+                let [_, routed] = &mut ending.profile;
+                for mut exchange in [ending.exchange.take(), routed.take()]
+                    .into_iter()
+                    .flatten()
+                {
+                    exchange.head(status, grpc.then_some(grpc_status.as_bytes()));
+                    exchange.end();
+                }
+                for span in ending.spans.iter_mut().flatten() {
+                    span.head(status);
+                }
+                ending.fail("", failure.route_label());
+                return self.fail(&request, failure);
+            }
         }
+        drop(slot);
+        let status = carried.response(|head| {
+            ending.head(head);
+            self.log(&request, head);
+            head.status()
+        });
+        let tunnel = status.is_some_and(|status| carried.is_tunnel(status));
+        let original = request.original.map(str::as_bytes);
+        let named = original.map(|original| [(&b"l5d-orig-proto"[..], original)]);
+        let edit = HeadEdit {
+            set: named.as_ref().map_or(&[], |named| &named[..]),
+            ..HeadEdit::default()
+        };
+        if carried.forward_response(&edit).is_err() {
+            return carried.reset(code::INTERNAL_ERROR);
+        }
+        if tunnel {
+            // What follows is no response any more.
+            return ending.complete(None);
+        }
+        ending.follow(carried).await;
+    }
+
+    /// Sends the request to the application and waits for the head of its response.
+    async fn forward(&self, request: &Request) -> Result<(), Lost> {
+        let carried = request.carried;
+        let version = if request.as_http2 {
+            Version::Http2
+        } else {
+            Version::Http1
+        };
+        let mut again = true;
+        loop {
+            let connection = self.client.connection(version).await;
+            let target = connection.map_err(Lost::Failed)?;
+            match self.send(request, target) {
+                Ok(()) => {}
+                Err(engine::Refusal::Busy) => continue,
+                Err(engine::Refusal::Gone) => return Err(Lost::Gone),
+                Err(engine::Refusal::Unfit) => return Err(Lost::Failed(Failure::BadRequest)),
+            }
+            let failure = loop {
+                match carried.signal().await {
+                    Signal::Response => return Ok(()),
+                    Signal::Failed(failure) => break failure,
+                    Signal::Finished(_) => return Err(Lost::Gone),
+                    Signal::Body | Signal::Trailers => {}
+                }
+            };
+            if std::mem::take(&mut again) && carried.is_safe_to_repeat(failure) {
+                continue;
+            }
+            return Err(match failure {
+                engine::Failure::Reset(code) if request.as_http2 => Lost::Reset(code),
+                engine::Failure::Refused if request.as_http2 => Lost::Reset(code::REFUSED_STREAM),
+                engine::Failure::Reset(_)
+                | engine::Failure::Refused
+                | engine::Failure::Closed
+                | engine::Failure::Protocol
+                | engine::Failure::Timeout
+                | engine::Failure::Cancelled => Lost::Failed(Failure::Io),
+            });
+        }
+    }
+
+    fn send(&self, request: &Request, target: engine::ConnId) -> Result<(), engine::Refusal> {
+        let carried = request.carried;
+        let fallback = |head: &Head| {
+            let named = !head.authority().is_empty();
+            (!named).then(|| self.accepted.target.to_string())
+        };
+        // A request to a proxy goes on as one.
+        let absolute = |head: &Head| {
+            let form = text_of(head, "l5d-orig-proto")?;
+            let path = (request.original.is_some() && form.ends_with("; absolute-form"))
+                .then(|| [&b"http://"[..], head.authority(), head.path()].concat());
+            path.filter(|_| head.method() != b"CONNECT")
+        };
+        let facts = carried.request(|head| (fallback(head), absolute(head)));
+        let (authority, path) = facts.ok_or(engine::Refusal::Gone)?;
+        let id = self.client_id.as_deref().map(str::as_bytes);
+        let id = id.map(|id| [(&b"l5d-client-id"[..], id)]);
+        let base = HeadEdit {
+            authority: authority.as_deref().map(str::as_bytes),
+            path: path.as_deref(),
+            remove: &STRIPPED,
+            add: id.as_ref().map_or(&[], |id| &id[..]),
+            ..HeadEdit::default()
+        };
+        request
+            .changes
+            .with_edit(base, |edit| carried.forward(target, edit))
     }
 
     /// Shows the request to those who watch.
-    fn tap<B>(
-        &self,
-        request: &Request<B>,
-        policy: &ServerPolicy,
-        handles: &Handles,
-    ) -> Option<Box<Tapped>> {
+    fn tap(&self, request: &Request, handles: &Handles) -> Option<Box<Tapped>> {
         if self.inbound.taps.is_idle() {
             return None;
         }
+        let policy = &handles.policy;
         let mut labels = tap::exchange::Labels::new();
         for (prefix, meta) in [
             ("srv", &policy.meta),
@@ -408,6 +437,9 @@ impl Connection {
             labels.insert(format!("{prefix}_name"), meta.name.clone());
         }
         labels.insert("tls".into(), "loopback".into());
+        let head = request
+            .carried
+            .request(|head| request_of(head, self.version))?;
         self.inbound.taps.open(&View {
             direction: ProxyDirection::Inbound,
             source: self.accepted.client,
@@ -415,11 +447,18 @@ impl Connection {
             destination: self.accepted.target,
             destination_labels: labels,
             route_labels: tap::exchange::Labels::new(),
-            request: Routed(&head_of(request)),
+            request: Whole(&head),
         })
     }
 
-    fn fail(&self, failure: Failure, manner: Manner) -> Response<Body> {
+    fn log(&self, request: &Request, head: &Head) {
+        if let Some((log, noted)) = self.inbound.access_log.as_ref().zip(request.noted.as_ref()) {
+            let length = head.content_length();
+            log.write(noted, &self.accepted, head.status(), length);
+        }
+    }
+
+    fn fail(&self, request: &Request, failure: Failure) {
         let answer = failure.answer();
         if let Some(kind) = answer.metric {
             let labels = Labels::new()
@@ -427,10 +466,17 @@ impl Connection {
                 .and(&self.server_labels(&self.accepted.policy.borrow()));
             self.inbound.metrics.inbound_http_errors.get(&labels).add(1);
         }
-        if answer.close && !manner.http1 {
-            self.closer.close();
+        self.answer(request, &respond(failure, request.manner), answer.close);
+    }
+
+    fn answer(&self, request: &Request, response: &Response<crate::http::body::Body>, close: bool) {
+        if let Some((log, noted)) = self.inbound.access_log.as_ref().zip(request.noted.as_ref()) {
+            log.write(noted, &self.accepted, response.status().as_u16(), Some(0));
         }
-        respond(failure, manner)
+        if let Some(span) = &mut *request.span.borrow_mut() {
+            span.head(response.status().as_u16());
+        }
+        send(request.carried, response, close);
     }
 
     /// Takes the request into the server's rate limits.
@@ -474,8 +520,8 @@ impl Connection {
         policy: &Arc<ServerPolicy>,
         route: usize,
         authorization: &Arc<Meta>,
-    ) -> Arc<Handles> {
-        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+    ) -> Rc<Handles> {
+        let mut handles = self.handles.borrow_mut();
         let known = handles.iter().find(|known| {
             Arc::ptr_eq(&known.policy, policy)
                 && known.route == route
@@ -498,7 +544,7 @@ impl Connection {
             .and(&tls)
             .and(&tail);
         let allowed = target_labels(self.accepted.target).and(&tail).and(&tls);
-        let made = Arc::new(Handles {
+        let made = Rc::new(Handles {
             policy: policy.clone(),
             route,
             authorization: authorization.clone(),
@@ -520,19 +566,11 @@ impl Connection {
 }
 
 /// Why there is no response from the application.
-enum Forward {
+enum Lost {
     /// We answer.
     Failed(Failure),
     /// The stream is reset, with the application's reason.
-    Reset(Broken),
-}
-
-impl Forward {
-    fn broken(error: hyper::Error, http2: bool) -> Self {
-        if http2 && crate::http::client::is_stream_error(&error) {
-            Self::Reset(error.into())
-        } else {
-            Self::Failed(Failure::Io)
-        }
-    }
+    Reset(u32),
+    /// The client no longer waits.
+    Gone,
 }

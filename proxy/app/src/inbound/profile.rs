@@ -4,14 +4,13 @@
 
 use super::Inbound;
 use crate::control::watch::{follow, Event};
-use crate::http::headers::{self, DST_CANONICAL};
 use crate::outbound::discover::GET_PROFILE;
 use crate::outbound::profile::Table;
 use crate::outbound::Outbound;
 use crate::telemetry::Metrics;
-use ::http::Request;
 use linkerd_proxy_api::{convert, destination as api};
 use linkerd_proxy_core::dst::{parse, Dst, Name};
+use linkerd_proxy_core::engine::Head;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +24,7 @@ const NAMES_MAX: usize = 256;
 const DEFAULT_PORT: u16 = 80;
 
 /// What is known of a name; the outer `None` is "not yet".
-type Known = watch::Receiver<Option<Option<Arc<Table>>>>;
+pub type Known = watch::Receiver<Option<Option<Arc<Table>>>>;
 
 /// All names that requests asked for lately.
 #[derive(Default)]
@@ -49,8 +48,8 @@ pub struct Lookup(Mutex<Option<(String, Option<Known>)>>);
 
 impl Lookup {
     /// The routes of the profile of a request's name, waiting for it only as long as settings say.
-    pub async fn table<B>(&self, inbound: &Inbound, request: &Request<B>) -> Option<Arc<Table>> {
-        let mut known = self.known(inbound, request)?;
+    pub async fn table(&self, inbound: &Inbound, known: Option<Known>) -> Option<Arc<Table>> {
+        let mut known = known?;
         if let Some(table) = known.borrow().as_ref() {
             return table.clone();
         }
@@ -60,13 +59,13 @@ impl Lookup {
         found.flatten()
     }
 
-    fn known<B>(&self, inbound: &Inbound, request: &Request<B>) -> Option<Known> {
-        let canonical = request.headers().get(DST_CANONICAL);
-        let authority = headers::authority(request);
-        let name = match canonical {
-            Some(name) => name.to_str().ok()?,
-            None => authority.as_ref()?.as_str(),
-        };
+    /// What is known of the profile of a request's name.
+    pub fn known(&self, inbound: &Inbound, head: &Head) -> Option<Known> {
+        let canonical = head.get(b"l5d-dst-canonical");
+        let name = std::str::from_utf8(canonical.unwrap_or(head.authority())).ok()?;
+        if name.is_empty() {
+            return None;
+        }
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
             Some((text, known)) if text == name && known.as_ref().is_none_or(is_live) => {

@@ -2,23 +2,21 @@
 //!
 //! Source: linkerd2-proxy linkerd/http/retry and linkerd/app/outbound/src/http/logical/policy/route.
 
-use super::endpoint::{Answer, Error};
+use super::endpoint::{Answer, Error, Request};
 use super::http::Connection;
 use super::logical::Rule;
 use super::profile::Found;
-use crate::http::body::Body;
-use crate::http::peek::peek;
-use crate::http::replay::{keeping, Keep};
-use crate::http::respond::Manner;
-use crate::http::timed::Clock;
-use crate::http::upgrade;
+use crate::http::heads::{text_of, Changes};
+use crate::http::worker::{Exchange as Carried, Signal};
 use crate::telemetry::exchange::Exchange;
-use ::http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
+use linkerd_proxy_core::classify::parse_code;
+use linkerd_proxy_core::engine::{code, Head};
 use linkerd_proxy_core::failure::Failure;
+use linkerd_proxy_core::filter::Headers;
 use linkerd_proxy_core::retry::{with_headers, Retry, HEADERS};
-use linkerd_proxy_core::timeout::Timeouts;
+use linkerd_proxy_core::timeout::{Expired, Progress, Timeouts};
 use std::borrow::Cow;
-use tokio::time::{Duration, Instant};
+use tokio::time::{sleep_until, Duration, Instant};
 
 /// What applies to one request.
 pub struct Plan<'a> {
@@ -32,24 +30,21 @@ pub struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     /// The rule's, changed by the client's headers where the rule lets them.
-    pub fn of<B>(rule: &'a Rule, request: &mut Request<B>) -> Self {
+    pub fn of(rule: &'a Rule, head: &Head, changes: &mut Changes) -> Self {
         let policy = &rule.policy;
         let mut plan = Self {
             retry: policy.retry.as_deref().map(Cow::Borrowed),
             timeouts: policy.timeouts,
             profile: None,
         };
-        if policy.obeys_headers {
-            let headers = request.headers();
-            if HEADERS.iter().any(|name| headers.contains_key(*name)) {
-                let header = |name: &str| headers.get(name)?.to_str().ok();
-                let retry = policy.retry.as_deref();
-                let (retry, timeouts) = with_headers(header, retry, plan.timeouts);
-                plan.retry = retry.map(Cow::Owned);
-                plan.timeouts = timeouts;
-                for name in HEADERS {
-                    request.headers_mut().remove(name);
-                }
+        let asks = |name: &&str| head.get(name.as_bytes()).is_some();
+        if policy.obeys_headers && HEADERS.iter().any(asks) {
+            let retry = policy.retry.as_deref();
+            let (retry, timeouts) = with_headers(|name| text_of(head, name), retry, plan.timeouts);
+            plan.retry = retry.map(Cow::Owned);
+            plan.timeouts = timeouts;
+            for name in HEADERS {
+                changes.remove(name);
             }
         }
         plan
@@ -71,31 +66,72 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// The head of a request, for another attempt.
-struct Head {
-    method: Method,
-    uri: Uri,
-    version: Version,
-    headers: HeaderMap,
+/// Watches over the time of one exchange.
+pub struct Clock {
+    timeouts: Timeouts,
+    /// When the first attempt began.
+    origin: Instant,
+    /// When the present attempt began.
+    began: Instant,
+    head: Option<Instant>,
 }
 
-impl Head {
-    fn of<B>(request: &Request<B>) -> Self {
-        Self {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            version: request.version(),
-            headers: request.headers().clone(),
+impl Clock {
+    /// Starts an attempt of an exchange that began at `origin`; `None` when nothing is limited.
+    fn start(timeouts: Timeouts, origin: Instant) -> Option<Self> {
+        let began = Instant::now();
+        (!timeouts.is_unlimited()).then_some(Self {
+            timeouts,
+            origin,
+            began,
+            head: None,
+        })
+    }
+
+    fn progress(&self, carried: Carried) -> Progress {
+        let since = |at: Instant| at.saturating_duration_since(self.origin);
+        let passed = carried.passed();
+        let latest = passed.map(|passed| passed.latest.into());
+        Progress {
+            started: Duration::ZERO,
+            flushed: passed
+                .and_then(|passed| passed.request)
+                .map(|at| since(at.into())),
+            head: self.head.map(since),
+            frame: since(
+                latest
+                    .unwrap_or(self.began)
+                    .max(self.head.unwrap_or(self.began)),
+            ),
         }
     }
 
-    fn with(&self, body: Body) -> Request<Body> {
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.version_mut() = self.version;
-        *request.headers_mut() = self.headers.clone();
-        request
+    /// Waits until a limit is reached.
+    pub async fn expired(&self, carried: Carried) -> Expired {
+        loop {
+            let progress = self.progress(carried);
+            let due = self.timeouts.deadline(&progress);
+            // A limit that no clock can hold is none.
+            let due = due.and_then(|(after, what)| Some((self.origin.checked_add(after)?, what)));
+            let now = Instant::now();
+            if let Some((at, what)) = due {
+                if at <= now {
+                    return what;
+                }
+            }
+            // What counts from the end of a request that is still under way cannot come earlier.
+            let waiting = progress.flushed.is_none() && progress.head.is_none();
+            let later = [self.timeouts.response, self.timeouts.headers];
+            let later = later.into_iter().flatten().min().filter(|_| waiting);
+            let at = [
+                due.map(|(at, _)| at),
+                later.and_then(|limit| now.checked_add(limit)),
+            ];
+            match at.into_iter().flatten().min() {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        }
     }
 }
 
@@ -108,16 +144,15 @@ impl Connection {
         &self,
         rule: &Rule,
         plan: Plan<'_>,
-        request: Request<Body>,
-        upgrade: &mut Option<upgrade::Pending>,
-        manner: Manner,
-    ) -> Result<Answer, Error> {
+        request: &Request,
+        changes: &Changes,
+    ) -> Result<(Answer, Option<Clock>), Error> {
         let Some(profile) = plan.profile else {
-            return self.repeated(rule, &plan, request, upgrade, manner).await;
+            return self.repeated(rule, &plan, request, changes).await;
         };
-        let mut exchange = Exchange::begin(profile.metrics.effective.clone(), manner.grpc);
-        match self.repeated(rule, &plan, request, upgrade, manner).await {
-            Ok(answer) => Ok(measured(answer, exchange)),
+        let mut exchange = Exchange::begin(profile.metrics.effective.clone(), request.grpc);
+        match self.repeated(rule, &plan, request, changes).await {
+            Ok((answer, clock)) => Ok((measured(request, answer, exchange, 1), clock)),
             Err(error) => {
                 let timed_out = matches!(error, Error::Failed(Failure::RequestTimeout));
                 let error = if timed_out {
@@ -135,24 +170,17 @@ impl Connection {
         &self,
         rule: &Rule,
         plan: &Plan<'_>,
-        request: Request<Body>,
-        upgrade: &mut Option<upgrade::Pending>,
-        manner: Manner,
-    ) -> Result<Answer, Error> {
+        request: &Request,
+        changes: &Changes,
+    ) -> Result<(Answer, Option<Clock>), Error> {
         let origin = Instant::now();
-        let Some(retry) = plan
-            .retry
-            .as_deref()
-            .filter(|retry| retry.limit > 0 && upgrade.is_none())
-        else {
-            let limits = (plan.timeouts, origin);
-            return self
-                .once(rule, plan, limits, request, upgrade, manner)
-                .await;
+        let carried = request.carried;
+        let retry = plan.retry.as_deref();
+        let Some(retry) = retry.filter(|retry| retry.limit > 0 && !request.upgrades) else {
+            let clock = Clock::start(plan.timeouts, origin);
+            return self.once(rule, plan, clock, request, changes).await;
         };
-        let head = Head::of(&request);
-        let (body, keep) = keeping(request.into_body(), retry.body_bytes_max);
-        let mut request = head.with(body);
+        carried.keep_request(retry.body_bytes_max);
         for attempt in 0.. {
             let last = attempt >= retry.limit;
             let timeouts = Timeouts {
@@ -160,11 +188,9 @@ impl Connection {
                 headers: retry.timeout.filter(|_| !last),
                 ..plan.timeouts
             };
-            let sent = self
-                .once(rule, plan, (timeouts, origin), request, upgrade, manner)
-                .await;
-            let (sent, wanted) = self.judge(retry, plan.profile, sent, manner).await;
-            if !wanted {
+            let clock = Clock::start(timeouts, origin);
+            let sent = self.once(rule, plan, clock, request, changes).await;
+            if !wants(retry, plan.profile, &sent, request).await {
                 if attempt > 0 && sent.is_ok() {
                     rule.metrics.retry_successes.add(1);
                 }
@@ -174,12 +200,21 @@ impl Connection {
                 rule.metrics.retry_limit_exceeded.add(1);
                 return sent;
             }
-            let Some(again) = self.next(&head, &keep, plan.profile) else {
+            let granted = || plan.profile.is_none_or(|found| found.withdraw());
+            if !carried.can_retry() || !granted() {
                 rule.metrics.retry_overflow.add(1);
                 return sent;
-            };
-            drop(sent);
-            request = again;
+            }
+            if let Ok((mut answer, _)) = sent {
+                answer.ending.complete(None);
+            }
+            carried.release();
+            // What the abandoned attempt still had to say is of no interest.
+            while let Some(signal) = carried.ready_signal() {
+                if matches!(signal, Signal::Finished(_)) {
+                    return Err(Error::Gone);
+                }
+            }
             rule.metrics.retry_requests.add(1);
             if let Some(backoff) = &retry.backoff {
                 let delay = crate::random::with(|rng| backoff.delay(attempt, rng));
@@ -192,145 +227,141 @@ impl Connection {
         unreachable!("the loop ends at the last attempt")
     }
 
-    /// One attempt, counted for the profile's route.
+    /// One attempt within its time, counted for the profile's route.
     async fn once(
         &self,
         rule: &Rule,
         plan: &Plan<'_>,
-        (timeouts, origin): (Timeouts, Instant),
-        request: Request<Body>,
-        upgrade: &mut Option<upgrade::Pending>,
-        manner: Manner,
-    ) -> Result<Answer, Error> {
-        let begin = |found: Found<'_>| Exchange::begin(found.metrics.actual.clone(), manner.grpc);
-        let exchange = plan.profile.map(begin);
-        let sent = self
-            .timed(rule, timeouts, origin, request, upgrade, manner)
-            .await;
-        match (sent, exchange) {
-            (Ok(answer), Some(exchange)) => Ok(measured(answer, exchange)),
-            (Err(error), Some(mut exchange)) => {
-                lost(&error, &mut exchange);
+        clock: Option<Clock>,
+        request: &Request,
+        changes: &Changes,
+    ) -> Result<(Answer, Option<Clock>), Error> {
+        let begin = |found: Found<'_>| Exchange::begin(found.metrics.actual.clone(), request.grpc);
+        let mut exchange = plan.profile.map(begin);
+        let sent = match &clock {
+            None => self.send(rule, request, changes).await,
+            Some(clock) => tokio::select! {
+                sent = self.send(rule, request, changes) => sent,
+                expired = clock.expired(request.carried) => {
+                    request.carried.release();
+                    Err(Error::Failed(expired.into()))
+                }
+            },
+        };
+        match sent {
+            Ok(mut answer) => {
+                if let Some(exchange) = exchange {
+                    answer = measured(request, answer, exchange, 0);
+                }
+                let head = Some(Instant::now());
+                Ok((answer, clock.map(|clock| Clock { head, ..clock })))
+            }
+            Err(error) => {
+                if let Some(exchange) = &mut exchange {
+                    lost(&error, exchange);
+                }
                 Err(error)
             }
-            (sent, None) => sent,
         }
     }
 
-    fn next(&self, head: &Head, keep: &Keep, profile: Option<Found<'_>>) -> Option<Request<Body>> {
-        let body = keep.again()?;
-        if profile.is_some_and(|found| !found.withdraw()) {
-            return None;
-        }
-        Some(head.with(body))
-    }
-
-    /// Whether another attempt is wanted, looking at trailers if that may tell.
-    async fn judge(
-        &self,
-        retry: &Retry,
-        profile: Option<Found<'_>>,
-        sent: Result<Answer, Error>,
-        manner: Manner,
-    ) -> (Result<Answer, Error>, bool) {
-        match sent {
-            Ok(answer) if answer.upgraded.is_none() => {
-                let (parts, body) = answer.response.into_parts();
-                let in_head = parts.headers.get("grpc-status").and_then(code);
-                let look = manner.grpc && in_head.is_none() && !retry.codes.is_empty();
-                let (body, in_trailers) = if look {
-                    let peeked = peek(body).await;
-                    let status = peeked.trailers().and_then(|map| map.get("grpc-status"));
-                    let found = status.and_then(code);
-                    (Body::peeked(peeked), found)
-                } else {
-                    (body, None)
-                };
-                let (status, grpc) = (parts.status.as_u16(), in_head.or(in_trailers));
-                let wanted = match profile {
-                    Some(found) => found.is_failure(status, grpc),
-                    None => retry.wants(status, grpc),
-                };
-                let response = ::http::Response::from_parts(parts, body);
-                (
-                    Ok(Answer {
-                        response,
-                        upgraded: None,
-                    }),
-                    wanted,
-                )
-            }
-            Ok(answer) => (Ok(answer), false),
-            Err(error) => {
-                let wanted = match &error {
-                    Error::Failed(Failure::LoadShed) => false,
-                    Error::Failed(Failure::FailFast | Failure::HeadersTimeout) => true,
-                    // The exchange's own time is over, so there is none for another attempt.
-                    Error::Failed(
-                        Failure::RequestTimeout | Failure::ResponseTimeout | Failure::IdleTimeout,
-                    ) => false,
-                    Error::Failed(failure) | Error::Unsent(failure, _) => {
-                        let answer = failure.answer();
-                        if manner.grpc {
-                            retry.wants(200, Some(answer.grpc))
-                        } else {
-                            retry.wants(answer.status, None)
-                        }
+    /// Follows a forwarded response to its end, within its time.
+    pub(super) async fn follow_within(&self, answer: Answer, clock: &Clock, request: &Request) {
+        let carried = request.carried;
+        let mut ending = answer.ending;
+        let mut trailers = None;
+        loop {
+            let expired = tokio::select! {
+                biased;
+                signal = carried.signal() => {
+                    if ending.note(carried, signal, &mut trailers) {
+                        return;
                     }
-                    Error::Reset(broken) => broken.is_refused(),
-                    Error::Reply(_) => false,
-                };
-                (Err(error), wanted)
+                    continue;
+                }
+                expired = clock.expired(carried) => expired,
+            };
+            let failure = Failure::from(expired);
+            ending.fail("timeout", failure.route_label());
+            let answer = failure.answer();
+            if request.grpc {
+                let status = answer.grpc.to_string();
+                let status = (&b"grpc-status"[..], status.as_bytes());
+                carried.finish(&[status, (b"grpc-message", answer.text.as_bytes())]);
+            } else {
+                carried.reset(code::CANCEL);
             }
+            return;
         }
-    }
-
-    /// Sends once, within the limits.
-    async fn timed(
-        &self,
-        rule: &Rule,
-        timeouts: Timeouts,
-        origin: Instant,
-        request: Request<Body>,
-        upgrade: &mut Option<upgrade::Pending>,
-        manner: Manner,
-    ) -> Result<Answer, Error> {
-        if timeouts.is_unlimited() {
-            return self.send(rule, request, upgrade).await;
-        }
-        let clock = Clock::start(timeouts, origin);
-        let request = request.map(|body| clock.request(body));
-        let answer = tokio::select! {
-            answer = self.send(rule, request, upgrade) => answer?,
-            expired = clock.expired() => return Err(Error::Failed(expired.into())),
-        };
-        clock.head();
-        if answer.upgraded.is_some() {
-            return Ok(answer);
-        }
-        let grpc = manner.grpc;
-        Ok(Answer {
-            response: answer.response.map(|body| clock.response(body, grpc)),
-            upgraded: None,
-        })
     }
 }
 
-/// Lets `exchange` see the rest of a response.
-fn measured(answer: Answer, mut exchange: Exchange) -> Answer {
-    let status = answer.response.headers().get("grpc-status");
-    let status = status.map(HeaderValue::as_bytes);
-    exchange.head(answer.response.status().as_u16(), status);
-    Answer {
-        response: answer.response.map(|body| body.exchanged(exchange)),
-        upgraded: answer.upgraded,
+/// Whether another attempt is wanted, looking at trailers if that may tell.
+async fn wants(
+    retry: &Retry,
+    profile: Option<Found<'_>>,
+    sent: &Result<(Answer, Option<Clock>), Error>,
+    request: &Request,
+) -> bool {
+    let carried = request.carried;
+    match sent {
+        Ok(_) if request.upgrades => false,
+        Ok(_) => {
+            let read = |head: &Head| (head.status(), head.get(b"grpc-status").and_then(parse_code));
+            let (status, mut grpc) = carried.response(read).unwrap_or((0, None));
+            if request.grpc && grpc.is_none() && !retry.codes.is_empty() {
+                grpc = code_of_trailers(carried).await;
+            }
+            match profile {
+                Some(found) => found.is_failure(status, grpc),
+                None => retry.wants(status, grpc),
+            }
+        }
+        Err(error) => match error {
+            Error::Failed(Failure::LoadShed) => false,
+            Error::Failed(Failure::FailFast | Failure::HeadersTimeout) => true,
+            // The exchange's own time is over, so there is none for another attempt.
+            Error::Failed(
+                Failure::RequestTimeout | Failure::ResponseTimeout | Failure::IdleTimeout,
+            ) => false,
+            Error::Failed(failure) | Error::Unsent(failure) => {
+                let answer = failure.answer();
+                if request.grpc {
+                    retry.wants(200, Some(answer.grpc))
+                } else {
+                    retry.wants(answer.status, None)
+                }
+            }
+            Error::Reset(code) => *code == code::REFUSED_STREAM,
+            Error::Reply(_) | Error::Gone => false,
+        },
     }
+}
+
+/// The status in the trailers, when they come at once or right behind the first of the body.
+async fn code_of_trailers(carried: Carried) -> Option<u16> {
+    let code = || carried.trailers(|head| head.get(b"grpc-status").and_then(parse_code))?;
+    if !carried.response_is_whole() {
+        match carried.signal().await {
+            Signal::Body => carried.settled().await,
+            Signal::Trailers | Signal::Response | Signal::Failed(_) | Signal::Finished(_) => {}
+        }
+    }
+    code()
+}
+
+/// Lets `exchange` see the rest of a response.
+fn measured(request: &Request, mut answer: Answer, mut exchange: Exchange, at: usize) -> Answer {
+    let head = |head: &Head| exchange.head(head.status(), head.get(b"grpc-status"));
+    request.carried.response(head);
+    answer.ending.profile[at] = Some(exchange);
+    answer
 }
 
 /// Counts an exchange that had no response.
 fn lost(error: &Error, exchange: &mut Exchange) {
     match error {
-        Error::Failed(failure) | Error::Unsent(failure, _) => {
+        Error::Failed(failure) | Error::Unsent(failure) => {
             exchange.head(failure.answer().status, None);
             exchange.end();
         }
@@ -341,9 +372,6 @@ fn lost(error: &Error, exchange: &mut Exchange) {
         Error::Reset(_) => {
             exchange.fail("unclassified");
         }
+        Error::Gone => {}
     }
-}
-
-fn code(value: &HeaderValue) -> Option<u16> {
-    value.to_str().ok()?.trim().parse().ok()
 }

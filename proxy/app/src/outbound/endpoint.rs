@@ -1,27 +1,28 @@
 //! One endpoint: how it is reached, how loaded it is, and what is counted for it.
 
 use super::gate::Gate;
-use super::{Outbound, Source};
-use crate::http::body::{AtEnd, Body};
-use crate::http::client::{is_stream_error, HttpClient, Pool, SendError};
-use crate::http::filters::Reply;
-use crate::http::headers::{self, PROXY_CONNECTION, PROXY_ERROR, REQUIRE_ID};
-use crate::http::{upgrade, Broken};
+use super::Outbound;
+use crate::http::ending::Ending;
+use crate::http::headers;
+use crate::http::heads::{request_of, text_of, Changes};
+use crate::http::respond::Reply;
+use crate::http::worker::{Exchange as Carried, Pool, Signal, Upstream};
+use crate::http::Version;
 use crate::net::connect::Connector;
 use crate::net::io::Io;
 use crate::net::socket::Options;
-use crate::tap::exchange::{head_of, Labels as TapLabels, Tapped, View};
+use crate::tap::exchange::{Labels as TapLabels, Tapped, View};
 use crate::tap::Taps;
 use crate::telemetry::exchange::{Exchange, HttpMetrics};
-use crate::telemetry::spans::{spanned, Side, Tracer};
+use crate::telemetry::spans::{Side, Tracer};
 use crate::telemetry::target_labels;
 use crate::telemetry::transport::Transport;
-use ::http::{HeaderValue, Request, Response, Version};
 use linkerd_proxy_api::tap::tap_event::ProxyDirection;
 use linkerd_proxy_core::balance::{load, penalized, PeakEwma};
 use linkerd_proxy_core::breaker::sign;
 use linkerd_proxy_core::classify::Class;
 use linkerd_proxy_core::endpoint::{Endpoint as Facts, Hint};
+use linkerd_proxy_core::engine::{self, code, ConnId, Head, HeadEdit};
 use linkerd_proxy_core::failure::Failure;
 use linkerd_proxy_core::labels::{label_name, Labels};
 use linkerd_proxy_core::outbound::Load;
@@ -31,11 +32,19 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+/// Not for the server, whatever the application says.
+const STRIPPED: [&[u8]; 4] = [
+    b"l5d-client-id",
+    b"l5d-dst-canonical",
+    b"l5d-orig-proto",
+    b"l5d-require-id",
+];
+
 /// A known endpoint.
 pub struct Endpoint {
     /// What discovery says.
     pub facts: Facts,
-    client: Arc<HttpClient>,
+    client: Arc<Upstream>,
     metrics: Arc<HttpMetrics>,
     ewma: Mutex<PeakEwma>,
     pending: AtomicU32,
@@ -96,24 +105,55 @@ impl Drop for Pending {
     }
 }
 
-/// A response from an endpoint.
-pub struct Answer {
+/// A request on its way to endpoints.
+pub struct Request {
     /// It.
-    pub response: Response<Body>,
-    /// Whether the connection was switched to another protocol.
-    pub upgraded: Option<HeaderValue>,
+    pub carried: Carried,
+    /// The version that the application speaks.
+    pub version: Version,
+    /// It may leave HTTP, for which it needs a connection of its own.
+    pub upgrades: bool,
+    /// It is a gRPC call.
+    pub grpc: bool,
+    /// The application's socket.
+    pub client: SocketAddr,
+    /// What `l5d-orig-proto` says of it when it is carried as HTTP/2.
+    pub original: &'static [u8],
+}
+
+/// What `l5d-orig-proto` says of a request.
+pub fn original(http10: bool, absolute: bool) -> &'static [u8] {
+    match (http10, absolute) {
+        (false, false) => b"HTTP/1.1",
+        (false, true) => b"HTTP/1.1; absolute-form",
+        (true, false) => b"HTTP/1.0",
+        (true, true) => b"HTTP/1.0; absolute-form",
+    }
+}
+
+/// A response whose head waits to be forwarded.
+#[derive(Default)]
+pub struct Answer {
+    /// What happens until its end.
+    pub ending: Ending,
+    /// What the filters do to its head.
+    pub changes: Changes,
+    /// It was carried as HTTP/2 in place of HTTP/1.
+    pub carried: bool,
 }
 
 /// Why there is no response.
 pub enum Error {
     /// The request never left and may go elsewhere.
-    Unsent(Failure, Box<Request<Body>>),
+    Unsent(Failure),
     /// It is lost, and we answer.
     Failed(Failure),
     /// The stream was reset, which is passed on.
-    Reset(Broken),
+    Reset(u32),
     /// A filter answers.
     Reply(Reply),
+    /// The application no longer waits.
+    Gone,
 }
 
 impl Endpoint {
@@ -176,9 +216,9 @@ impl Endpoint {
         };
         let http_labels = Labels::new().with("direction", "outbound").and(&labels);
         Arc::new(Self {
-            client: HttpClient::new(
+            client: Upstream::new(
                 connector,
-                settings.client_http2.for_endpoint(facts.http2.as_ref()),
+                &settings.client_http2.for_endpoint(facts.http2.as_ref()),
                 pool,
             ),
             metrics: Arc::new(HttpMetrics::new(&outbound.metrics, http_labels)),
@@ -223,7 +263,12 @@ impl Endpoint {
     /// # Errors
     /// Why it cannot.
     pub async fn probe(&self) -> Result<(), Failure> {
-        self.client.probe(self.uses_http2()).await
+        let version = if self.uses_http2() {
+            Version::Http2
+        } else {
+            Version::Http1
+        };
+        self.client.probe(version).await
     }
 
     /// Connects for bytes.
@@ -256,133 +301,159 @@ impl Endpoint {
         }
     }
 
-    /// Sends one request; an HTTP/1 request travels as HTTP/2 when the peer's proxy prefers that.
+    /// Sends one request, changed by `changes`, and waits for the head of its response; an HTTP/1
+    /// request travels as HTTP/2 when the peer's proxy prefers that.
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn send(
         self: &Arc<Self>,
-        mut request: Request<Body>,
-        upgrade: &mut Option<upgrade::Pending>,
-        source: &Source,
+        request: &Request,
+        changes: &Changes,
     ) -> Result<Answer, Error> {
-        let mut pending = self.begin();
-        if !self.has_required_id(&mut request) {
+        let carried = request.carried;
+        let fits = carried.request(|head| self.has_required_id(head));
+        if !fits.ok_or(Error::Gone)? {
             return Err(Error::Failed(Failure::IdentityRequired));
         }
+        let mut pending = self.begin();
         if let Some(gate) = &self.gate {
             gate.sent(self.now_ns());
             pending.gated = true;
         }
-        let app_version = request.version();
-        let app_http2 = app_version == Version::HTTP_2;
-        let carried = self.uses_http2() && !app_http2 && upgrade.is_none();
-        let grpc = linkerd_proxy_core::classify::is_grpc(
-            request
-                .headers()
-                .get("content-type")
-                .map(HeaderValue::as_bytes),
-        );
-        let mut tap = self.tap(&request, source);
-        let span = self.tracer.begin(Side::Client, "outbound", &mut request);
-        let mut exchange = Exchange::begin(self.metrics.clone(), grpc);
-        let sent = if app_http2 || carried {
-            let original = carried.then(|| {
-                (
-                    request.uri().clone(),
-                    request.headers().get("host").cloned(),
-                )
-            });
-            if carried {
-                headers::upgrade_orig_proto(&mut request, self.facts.addr);
-            } else {
-                headers::to_http2(&mut request, self.facts.addr);
-            }
-            self.override_authority(&mut request);
-            match self.client.send_http2(request).await {
-                Ok(response) => Ok((response, None)),
-                Err(SendError::Unsent(failure, mut request)) => {
-                    // Another endpoint may want it as HTTP/1.
-                    if let Some((uri, host)) = original {
-                        restore_request(&mut request, uri, host, app_version);
-                    }
-                    Err(SendError::Unsent(failure, request))
-                }
-                Err(error) => Err(error),
-            }
+        let app_http2 = request.version == Version::Http2;
+        let as_http2 = self.uses_http2() && !app_http2 && !request.upgrades;
+        let version = if app_http2 || as_http2 {
+            Version::Http2
         } else {
-            let reuse = app_version == Version::HTTP_11
-                && request.headers().contains_key("host")
-                && upgrade.is_none();
-            if let Some(upgrade) = &upgrade {
-                upgrade.request(&mut request);
-            }
-            self.client.send_http1(request, reuse).await
+            Version::Http1
         };
-        match sent {
-            Ok((mut response, pooled)) => {
+        let mut own = None;
+        let span = carried.request(|head| {
+            let tracer = &self.tracer;
+            tracer.begin(Side::Client, "outbound", head, changes)
+        });
+        let span = span.flatten();
+        if let Some(span) = &span {
+            span.hand_on(own.insert(changes.clone()));
+        }
+        let changes = own.as_ref().unwrap_or(changes);
+        let mut answer = Answer {
+            carried: as_http2,
+            ending: Ending {
+                spans: [span, None],
+                tap: self.tap(request),
+                exchange: Some(Exchange::begin(self.metrics.clone(), request.grpc)),
+                pending: Some(pending),
+                ..Ending::default()
+            },
+            changes: Changes::default(),
+        };
+        match self.attempt(request, changes, version, as_http2).await {
+            Ok(()) => {
                 self.set_ready(true);
-                let agreed = upgrade
-                    .take()
-                    .is_some_and(|upgrade| upgrade.complete(&mut response, source.drain.clone()));
-                let upgraded = agreed
-                    .then(|| response.headers().get("upgrade").cloned())
-                    .flatten();
-                headers::strip_connection_headers(response.headers_mut());
-                response.headers_mut().remove(PROXY_ERROR);
-                response.headers_mut().remove(PROXY_CONNECTION);
-                if carried {
-                    headers::restore_response(&mut response);
+                let penalty = carried.response(|head| {
+                    answer.ending.head(head);
+                    if let Some((gate, hint)) = self.gate.as_ref().zip(hint_of(head)) {
+                        gate.hinted(hint);
+                    }
+                    self.penalty_of(head)
+                });
+                if let Some(pending) = &mut answer.ending.pending {
+                    pending.penalty = penalty.flatten();
                 }
-                let grpc_status = response
-                    .headers()
-                    .get("grpc-status")
-                    .map(HeaderValue::as_bytes);
-                exchange.head(response.status().as_u16(), grpc_status);
-                if let Some(tap) = &mut tap {
-                    tap.head(response.status(), response.headers());
-                }
-                if let Some((gate, hint)) = self.gate.as_ref().zip(hint_of(&response)) {
-                    gate.hinted(hint);
-                }
-                if let Some((penalty, hint_max)) = self.penalty {
-                    pending.penalty = penalty_of(&response, penalty, hint_max);
-                }
-                let end = AtEnd {
-                    exchange: Some(exchange),
-                    pending: Some(pending),
-                    pooled,
-                    tap,
-                    ..AtEnd::default()
-                };
-                Ok(Answer {
-                    response: spanned(response.map(|body| Body::tracked(body, end)), span),
-                    upgraded,
-                })
+                Ok(answer)
             }
-            Err(SendError::Unsent(failure, request)) => Err(Error::Unsent(failure, request)),
-            Err(SendError::Broken(error)) if app_http2 && is_stream_error(&error) => {
-                pending.ended(exchange.fail("unclassified"));
-                Err(Error::Reset(error.into()))
+            Err(Error::Reset(code)) => {
+                answer.ending.fail("unclassified", "RESET");
+                Err(Error::Reset(code))
             }
-            Err(SendError::Broken(error)) => {
-                let failure = if carried {
-                    Failure::Downgraded
-                } else {
-                    Failure::Io
-                };
-                tracing::debug!(addr = %self.facts.addr, %error, "exchange failed");
-                exchange.head(failure.answer().status, None);
-                if let Some(class) = exchange.end() {
-                    pending.ended(class);
+            Err(Error::Failed(failure)) => {
+                tracing::debug!(addr = %self.facts.addr, error = failure.answer().text, "exchange failed");
+                if let Some(mut exchange) = answer.ending.exchange.take() {
+                    exchange.head(failure.answer().status, None);
+                    let class = exchange.end();
+                    let pending = answer.ending.pending.take();
+                    if let Some((mut pending, class)) = pending.zip(class) {
+                        pending.ended(class);
+                    }
                 }
                 Err(Error::Failed(failure))
             }
+            Err(error @ (Error::Unsent(_) | Error::Reply(_) | Error::Gone)) => Err(error),
         }
     }
 
+    async fn attempt(
+        &self,
+        request: &Request,
+        changes: &Changes,
+        version: Version,
+        as_http2: bool,
+    ) -> Result<(), Error> {
+        let carried = request.carried;
+        let mut again = true;
+        loop {
+            let connection = self.client.connection(version).await;
+            let target = connection.map_err(Error::Unsent)?;
+            match self.forward(request, changes, target, as_http2) {
+                Ok(()) => {}
+                Err(engine::Refusal::Busy) => continue,
+                Err(engine::Refusal::Gone) => return Err(Error::Gone),
+                Err(engine::Refusal::Unfit) => return Err(Error::Failed(Failure::BadRequest)),
+            }
+            let failure = loop {
+                match carried.signal().await {
+                    Signal::Response => return Ok(()),
+                    Signal::Failed(failure) => break failure,
+                    Signal::Finished(_) => return Err(Error::Gone),
+                    Signal::Body | Signal::Trailers => {}
+                }
+            };
+            if std::mem::take(&mut again) && carried.is_safe_to_repeat(failure) {
+                continue;
+            }
+            let passed_on = request.version == Version::Http2;
+            return Err(match failure {
+                engine::Failure::Reset(code) if passed_on => Error::Reset(code),
+                engine::Failure::Refused if passed_on => Error::Reset(code::REFUSED_STREAM),
+                _ if as_http2 => Error::Failed(Failure::Downgraded),
+                engine::Failure::Reset(_)
+                | engine::Failure::Refused
+                | engine::Failure::Closed
+                | engine::Failure::Protocol
+                | engine::Failure::Timeout
+                | engine::Failure::Cancelled => Error::Failed(Failure::Io),
+            });
+        }
+    }
+
+    fn forward(
+        &self,
+        request: &Request,
+        changes: &Changes,
+        target: ConnId,
+        as_http2: bool,
+    ) -> Result<(), engine::Refusal> {
+        let carried = request.carried;
+        let nameless = carried.request(|head| head.authority().is_empty());
+        let nameless = nameless.ok_or(engine::Refusal::Gone)?;
+        let nameless = nameless && changes.authority.is_none();
+        let fallback = nameless.then(|| self.facts.addr.to_string());
+        let authority = self.facts.authority_override.as_deref();
+        let authority = authority.or(fallback.as_deref()).map(str::as_bytes);
+        let named = [(&b"l5d-orig-proto"[..], request.original)];
+        let base = HeadEdit {
+            authority,
+            remove: &STRIPPED,
+            add: if as_http2 { &named } else { &[] },
+            ..HeadEdit::default()
+        };
+        changes.with_edit(base, |edit| carried.forward(target, edit))
+    }
+
     /// Shows the request to those who watch.
-    fn tap(&self, request: &Request<Body>, source: &Source) -> Option<Box<Tapped>> {
+    fn tap(&self, request: &Request) -> Option<Box<Tapped>> {
         if self.taps.is_idle() {
             return None;
         }
@@ -394,79 +465,43 @@ impl Endpoint {
             }
             None => labels.extend([pair("tls", "not_provided_by_service_discovery")]),
         }
+        let head = request
+            .carried
+            .request(|head| request_of(head, request.version))?;
         self.taps.open(&View {
             direction: ProxyDirection::Outbound,
-            source: source.client,
+            source: request.client,
             source_labels: [pair("tls", "loopback")].into(),
             destination: self.facts.addr,
             destination_labels: labels,
             route_labels: TapLabels::new(),
-            request: headers::Routed(&head_of(request)),
+            request: headers::Routed(&head),
         })
     }
 
-    /// Whether the endpoint is who the request insists on; strips the header.
-    fn has_required_id(&self, request: &mut Request<Body>) -> bool {
-        let Some(required) = request.headers_mut().remove(REQUIRE_ID) else {
+    /// Whether the endpoint is who the request insists on.
+    fn has_required_id(&self, head: &Head) -> bool {
+        let Some(required) = head.get(b"l5d-require-id") else {
             return true;
         };
-        let id = self
-            .facts
-            .tls
-            .as_ref()
-            .filter(|_| self.meshed)
-            .map(|tls| tls.id.as_str());
-        required.to_str().ok() == id
+        let tls = self.facts.tls.as_ref().filter(|_| self.meshed);
+        tls.is_some_and(|tls| tls.id.as_str().as_bytes() == required)
     }
 
-    fn override_authority(&self, request: &mut Request<Body>) {
-        let Some(over) = &self.facts.authority_override else {
-            return;
-        };
-        let mut parts = std::mem::take(request.uri_mut()).into_parts();
-        if let Ok(authority) = over.parse() {
-            parts.authority = Some(authority);
-        }
-        *request.uri_mut() = ::http::Uri::from_parts(parts).unwrap_or_default();
-        request.headers_mut().remove(headers::DST_CANONICAL);
+    /// The round trip that a response counts as for the penalty variant of the estimate.
+    fn penalty_of(&self, head: &Head) -> Option<Duration> {
+        let (penalty, hint_max) = self.penalty?;
+        let grpc = text_of(head, "grpc-status").and_then(|text| text.trim().parse().ok());
+        penalized(head.status(), grpc, hint_of(head), penalty, hint_max)
     }
-}
-
-/// The round trip that a response counts as for the penalty variant of the estimate.
-fn penalty_of<B>(
-    response: &Response<B>,
-    penalty: Duration,
-    hint_max: Duration,
-) -> Option<Duration> {
-    let grpc = response.headers().get("grpc-status");
-    let grpc = grpc.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    let hint = hint_of(response);
-    penalized(response.status().as_u16(), grpc, hint, penalty, hint_max)
 }
 
 /// How long an endpoint asks to be left alone.
-fn hint_of<B>(response: &Response<B>) -> Option<Duration> {
-    let number = |name: &str| {
-        let text = response.headers().get(name)?.to_str().ok()?;
-        text.trim().parse().ok()
-    };
+fn hint_of(head: &Head) -> Option<Duration> {
+    let number = |name: &str| text_of(head, name)?.trim().parse().ok();
     number("retry-after")
         .map(Duration::from_secs)
         .or(number("grpc-retry-pushback-ms").map(Duration::from_millis))
-}
-
-fn restore_request(
-    request: &mut Request<Body>,
-    uri: ::http::Uri,
-    host: Option<HeaderValue>,
-    version: Version,
-) {
-    *request.uri_mut() = uri;
-    *request.version_mut() = version;
-    request.headers_mut().remove(headers::ORIG_PROTO);
-    if let Some(host) = host {
-        request.headers_mut().insert(::http::header::HOST, host);
-    }
 }
 
 /// `name:port` into its parts; the port falls back to `port`.

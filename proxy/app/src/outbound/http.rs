@@ -1,33 +1,41 @@
 //! Requests to endpoints.
 
-use super::attempt::Plan;
-use super::endpoint::{Answer, Error};
-use super::ingress::Lookup;
+use super::attempt::{Clock, Plan};
+use super::endpoint::{original, Answer, Error, Request};
+use super::ingress::{Lookup, DST_OVERRIDE};
 use super::logical::{BackendTarget, Rule};
 use super::profile::Table;
 use super::{Outbound, Source};
 use crate::http::body::Body;
-use crate::http::filters::{on_request, on_response};
-use crate::http::headers::{self, Routed, CLIENT_ID, ORIG_PROTO};
-use crate::http::respond::{reply, respond, Manner};
-use crate::http::server::{serve, Closer, Service};
-use crate::http::upgrade;
-use crate::http::{Broken, Version};
+use crate::http::heads::{Changes, Routed};
+use crate::http::respond::{reply, respond, send, Manner};
+use crate::http::worker::{self, Exchange as Carried, Service};
+use crate::http::Version;
 use crate::net::io::Io;
-use crate::telemetry::spans::{spanned, Side};
+use crate::telemetry::spans::Side;
 use crate::telemetry::stream::Stream;
-use ::http::{HeaderValue, Method, Request, Response};
-use hyper::body::Incoming;
-use linkerd_proxy_core::classify::parse_code;
+use ::http::Response;
+use linkerd_proxy_core::classify::is_grpc;
+use linkerd_proxy_core::engine::{code, HeadEdit};
 use linkerd_proxy_core::failure::Failure;
+use linkerd_proxy_core::filter::Headers;
 use linkerd_proxy_core::labels::Labels;
 use linkerd_proxy_core::outbound::{Protocol, RulePolicy};
 use linkerd_proxy_core::route::{find, Match, Route};
-use std::io;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 use tokio::time::Instant;
+
+/// What proxies say to each other in responses.
+const STRIPPED: [&[u8]; 3] = [
+    b"l5d-proxy-error",
+    b"l5d-proxy-connection",
+    b"l5d-orig-proto",
+];
 
 /// One HTTP connection of the application.
 pub struct Connection {
@@ -35,8 +43,7 @@ pub struct Connection {
     version: Version,
     target: SocketAddr,
     lookup: Lookup,
-    closer: Closer,
-    source: Source,
+    client: SocketAddr,
 }
 
 struct Slot(Arc<std::sync::atomic::AtomicUsize>);
@@ -48,124 +55,132 @@ impl Drop for Slot {
 }
 
 impl Outbound {
-    /// Serves requests until the application is done.
-    ///
-    /// # Errors
-    /// The connection's.
-    pub(super) async fn http(
+    /// Serves requests from now on.
+    pub(super) fn http(
         self: Arc<Self>,
         io: Io,
         version: Version,
         target: SocketAddr,
         lookup: Lookup,
         source: Source,
-    ) -> io::Result<()> {
-        let closer = Closer::default();
-        let drain = source.drain.clone();
+    ) {
         let settings = self.settings.outbound.server_http2;
-        let connection = Arc::new(Connection::new(
-            self,
-            version,
-            target,
-            lookup,
-            closer.clone(),
-            source,
-        ));
-        let service: Service = Box::new(move |request| {
-            let connection = connection.clone();
-            Box::pin(async move { connection.handle(request).await })
-        });
-        serve(io, version, settings, drain, closer, service)
-            .await
-            .map_err(io::Error::other)
+        let connection = Connection::new(self, version, target, lookup, source.client);
+        worker::serve(io, version, &settings, source.drain, Rc::new(connection));
     }
 }
 
+impl Service for Connection {
+    fn call(self: Rc<Self>, exchange: Carried) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(async move { self.carry(exchange, Arrival::default()).await })
+    }
+}
+
+/// How a request came that was not made by an application of this pod.
+#[derive(Default)]
+pub struct Arrival {
+    /// What it was before it was carried as HTTP/2, as `l5d-orig-proto` has it.
+    pub original: Option<&'static [u8]>,
+    /// What is done to it in any case.
+    pub request: Changes,
+    /// What is done to its response.
+    pub response: Changes,
+}
+
 impl Connection {
-    /// Answers requests of `source` that were meant for `target`; `closer` ends their connection.
+    /// Carries requests of `client` that were meant for `target`.
     pub fn new(
         outbound: Arc<Outbound>,
         version: Version,
         target: SocketAddr,
         lookup: Lookup,
-        closer: Closer,
-        source: Source,
+        client: SocketAddr,
     ) -> Self {
         Self {
             outbound,
             version,
             target,
             lookup,
-            closer,
-            source,
+            client,
         }
     }
 
-    /// Answers one request.
-    ///
-    /// # Errors
-    /// A reset that is passed on.
-    pub async fn handle(
-        self: Arc<Self>,
-        mut request: Request<Incoming>,
-    ) -> Result<Response<Body>, Broken> {
-        let tracer = &self.outbound.tracer;
-        let span = tracer.begin(Side::Server, "outbound", &mut request);
-        let response = self.answer(request).await?;
-        Ok(spanned(response, span))
-    }
-
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, Broken> {
+    /// Carries one request to where it goes, and its response back.
+    pub async fn carry(&self, carried: Carried, arrival: Arrival) {
         let settings = &self.outbound.settings;
-        let manner = Manner::of(&request, settings.informational_headers);
+        let emit = settings.informational_headers;
+        let version = match arrival.original {
+            Some(_) => Version::Http1,
+            None => self.version,
+        };
+        let read = carried.request(|head| {
+            let upgrades = head.upgrade().is_some() || head.method() == b"CONNECT";
+            let absolute = head.scheme().is_some();
+            let request = Request {
+                carried,
+                version,
+                upgrades: upgrades && self.version == Version::Http1,
+                grpc: version == Version::Http2 && is_grpc(head.get(b"content-type")),
+                client: self.client,
+                original: arrival
+                    .original
+                    .unwrap_or_else(|| original(false, absolute)),
+            };
+            (request, Manner::of_head(head, version, emit))
+        });
+        let Some((mut request, manner)) = read else {
+            return;
+        };
+        if version == Version::Http1 && carried.is_http10() {
+            let absolute = request.original.ends_with(b"form");
+            request.original = original(true, absolute);
+        }
+        let mut arrival = arrival;
+        let span = carried.request(|head| {
+            let tracer = &self.outbound.tracer;
+            tracer.begin(Side::Server, "outbound", head, &arrival.request)
+        });
+        let mut span = span.flatten();
+        if let Some(span) = &span {
+            span.hand_on(&mut arrival.request);
+        }
         let in_flight = &self.outbound.in_flight;
-        let _slot = Slot(in_flight.clone());
+        let slot = Slot(in_flight.clone());
         if in_flight.fetch_add(1, Relaxed) >= settings.outbound.max_in_flight {
-            return Ok(self.fail(Failure::LoadShed, manner));
+            return self.fail(carried, Failure::LoadShed, manner);
         }
-        let connect = *request.method() == Method::CONNECT;
-        let authority_form =
-            request.uri().authority().is_some() && request.uri().scheme().is_none();
-        if manner.http1 && connect != authority_form {
-            return Ok(self.fail(Failure::BadRequest, manner));
-        }
-        match self.dispatch(request, manner).await {
-            Ok(answer) => {
-                let mut response = answer.response;
-                if answer.upgraded.is_some() {
-                    upgrade::response(&mut response, answer.upgraded);
+        let answered = self.dispatch(&request, arrival.request).await;
+        drop(slot);
+        match answered {
+            Ok((mut answer, clock)) => {
+                answer.changes.also(arrival.response);
+                if let Some(span) = &mut span {
+                    span.head(carried.response(|head| head.status()).unwrap_or(0));
                 }
-                if manner.http1 {
-                    if response.version() == ::http::Version::HTTP_2 {
-                        *response.version_mut() = ::http::Version::HTTP_11;
-                    }
-                } else {
-                    response
-                        .headers_mut()
-                        .remove(::http::header::TRANSFER_ENCODING);
-                    *response.version_mut() = ::http::Version::HTTP_2;
+                answer.ending.spans[1] = span;
+                self.pass_on(&request, answer, clock).await;
+            }
+            Err(Error::Failed(failure) | Error::Unsent(failure)) => {
+                if let Some(span) = &mut span {
+                    span.head(failure.answer().status);
                 }
-                Ok(response)
+                self.fail(carried, failure, manner);
             }
-            Err(Error::Failed(failure) | Error::Unsent(failure, _)) => {
-                Ok(self.fail(failure, manner))
-            }
-            Err(Error::Reply(answer)) => Ok(reply(&answer, manner)),
-            Err(Error::Reset(error)) => Err(error),
+            Err(Error::Reply(answer)) => send(carried, &reply(&answer, manner), false),
+            Err(Error::Reset(code)) => carried.reset(code),
+            Err(Error::Gone) => {}
         }
     }
 
     async fn dispatch(
         &self,
-        mut request: Request<Incoming>,
-        manner: Manner,
-    ) -> Result<Answer, Error> {
-        let found = self.lookup.logical(&self.outbound, &mut request).await;
+        request: &Request,
+        mut changes: Changes,
+    ) -> Result<(Answer, Option<Clock>), Error> {
+        let found = self.lookup.logical(&self.outbound, request).await;
         let logical = found.map_err(Error::Failed)?;
-        let mut upgrade = upgrade::Pending::of(&mut request);
-        headers::strip_connection_headers(request.headers_mut());
-        for name in [CLIENT_ID, ORIG_PROTO, headers::DST_CANONICAL] {
-            request.headers_mut().remove(name);
+        if matches!(self.lookup, Lookup::Named(_)) {
+            changes.remove(DST_OVERRIDE);
         }
         let none: [Route<RulePolicy>; 0] = [];
         let none_matched: [Match; 0] = [];
@@ -186,7 +201,8 @@ impl Connection {
             | Protocol::Http1(_)
             | Protocol::Http2(_)
             | Protocol::Tls(_) => {
-                let found = find(routes, &Routed(&request));
+                let found = request.carried.request(|head| find(routes, &Routed(head)));
+                let found = found.ok_or(Error::Gone)?;
                 let (route, rule) = found.ok_or(Error::Failed(Failure::NoRoute))?;
                 (
                     routes[route].rules[rule].matches.as_slice(),
@@ -196,10 +212,16 @@ impl Connection {
         };
         let stream = Stream::begin(&rule.stream);
         let profile = logical.profile.as_ref();
-        let answer = self
-            .exchange(rule, matches, profile, request, &mut upgrade, manner)
+        let answered = self
+            .exchange(rule, matches, profile, request, changes)
             .await;
-        observed(answer, stream)
+        match answered {
+            Ok((mut answer, clock)) => {
+                answer.ending.requests = Some(rule.stream.clone());
+                Ok((observed(request, answer, stream, 1), clock))
+            }
+            Err(error) => Err(unanswered(error, stream)),
+        }
     }
 
     /// Applies the rule's filters around the request's attempts.
@@ -208,52 +230,53 @@ impl Connection {
         rule: &Rule,
         matches: &[Match],
         profile: Option<&Table>,
-        mut request: Request<Incoming>,
-        upgrade: &mut Option<upgrade::Pending>,
-        manner: Manner,
-    ) -> Result<Answer, Error> {
-        on_request(&rule.policy.filters, matches, &mut request).map_err(Error::Reply)?;
-        let mut plan = Plan::of(rule, &mut request);
-        if let Some(profile) = profile {
-            plan.follow(profile.find(&Routed(&request)));
-            if let Ok(dst) = HeaderValue::from_str(&profile.dst) {
-                request.headers_mut().insert(headers::DST_CANONICAL, dst);
+        request: &Request,
+        mut changes: Changes,
+    ) -> Result<(Answer, Option<Clock>), Error> {
+        let planned = request.carried.request(|head| {
+            changes.on_request(&rule.policy.filters, matches, head)?;
+            let mut plan = Plan::of(rule, head, &mut changes);
+            if let Some(profile) = profile {
+                plan.follow(profile.find(&Routed(head)));
+                changes.set("l5d-dst-canonical", profile.dst.as_bytes());
             }
-        }
-        let frames = &rule.stream.request_frames;
-        let mut request = request.map(|body| Body::counted(body, frames));
-        if upgrade.is_none() {
-            request = self.outbound.mirror(&rule.mirrors, request, &self.source);
-        }
-        let mut answer = if plan.is_plain() {
-            self.send(rule, request, upgrade).await?
+            Ok(plan)
+        });
+        let plan = planned.ok_or(Error::Gone)?.map_err(Error::Reply)?;
+        self.outbound.mirror(&rule.mirrors, request, &changes);
+        let (mut answer, clock) = if plan.is_plain() {
+            (self.send(rule, request, &changes).await?, None)
         } else {
             // Boxed, so that exchanges without either stay small.
-            Box::pin(self.attempts(rule, plan, request, upgrade, manner)).await?
+            Box::pin(self.attempts(rule, plan, request, &changes)).await?
         };
-        on_response(&rule.policy.filters, &mut answer.response);
-        Ok(answer)
+        answer.changes.on_response(&rule.policy.filters);
+        Ok((answer, clock))
     }
 
     /// Sends to an endpoint of the rule's backend; an unreachable one is taken out and another tried.
     pub(super) async fn send(
         &self,
         rule: &Rule,
-        mut request: Request<Body>,
-        upgrade: &mut Option<upgrade::Pending>,
+        request: &Request,
+        changes: &Changes,
     ) -> Result<Answer, Error> {
         let settings = &self.outbound.settings.outbound;
         let backend = rule.pick().ok_or(Error::Failed(Failure::LoadShed))?;
-        on_request(&backend.filters, &[], &mut request).map_err(Error::Reply)?;
-        if upgrade.is_none() {
-            request = self
-                .outbound
-                .mirror(&backend.mirrors, request, &self.source);
+        let mut own = None;
+        if !backend.filters.is_empty() {
+            let mut filtered = changes.clone();
+            let filter = |head: &_| filtered.on_request(&backend.filters, &[], head);
+            let done = request.carried.request(filter).ok_or(Error::Gone)?;
+            done.map_err(Error::Reply)?;
+            own = Some(filtered);
         }
+        let changes = own.as_ref().unwrap_or(changes);
+        self.outbound.mirror(&backend.mirrors, request, changes);
         let stream = Stream::begin(&backend.stream);
-        let answer = match &backend.target {
+        let answered = match &backend.target {
             BackendTarget::Fail => Err(Error::Failed(Failure::NoBackend)),
-            BackendTarget::Forward(endpoint) => endpoint.send(request, upgrade, &self.source).await,
+            BackendTarget::Forward(endpoint) => endpoint.send(request, changes).await,
             BackendTarget::Balance(balancer) => {
                 let deadline = Instant::now() + settings.failfast_timeout;
                 loop {
@@ -261,22 +284,49 @@ impl Connection {
                         Ok(endpoint) => endpoint,
                         Err(failure) => break Err(Error::Failed(failure)),
                     };
-                    match endpoint.send(request, upgrade, &self.source).await {
-                        Err(Error::Unsent(_, unsent)) => {
-                            balancer.failed(&endpoint);
-                            request = *unsent;
-                        }
+                    match endpoint.send(request, changes).await {
+                        Err(Error::Unsent(_)) => balancer.failed(&endpoint),
                         other => break other,
                     }
                 }
             }
         };
-        let mut answer = observed(answer, stream)?;
-        on_response(&backend.filters, &mut answer.response);
-        Ok(answer)
+        match answered {
+            Ok(mut answer) => {
+                answer.changes.on_response(&backend.filters);
+                Ok(observed(request, answer, stream, 0))
+            }
+            Err(error) => Err(unanswered(error, stream)),
+        }
     }
 
-    fn fail(&self, failure: Failure, manner: Manner) -> Response<Body> {
+    /// Forwards a response and follows it to its end.
+    async fn pass_on(&self, request: &Request, mut answer: Answer, clock: Option<Clock>) {
+        let carried = request.carried;
+        let status = carried.response(|head| head.status());
+        let tunnel = status.is_some_and(|status| carried.is_tunnel(status));
+        let base = HeadEdit {
+            // A server that speaks for itself may say what it likes about its origin.
+            remove: &STRIPPED[..if answer.carried { 3 } else { 2 }],
+            ..HeadEdit::default()
+        };
+        let forwarded = answer
+            .changes
+            .with_edit(base, |edit| carried.forward_response(edit));
+        if forwarded.is_err() {
+            return carried.reset(code::INTERNAL_ERROR);
+        }
+        if tunnel {
+            // What follows is no response any more.
+            return answer.ending.complete(None);
+        }
+        match clock {
+            None => answer.ending.follow(carried).await,
+            Some(clock) => Box::pin(self.follow_within(answer, &clock, request)).await,
+        }
+    }
+
+    fn fail(&self, carried: Carried, failure: Failure, manner: Manner) {
         let answer = failure.answer();
         if let Some(kind) = answer.metric {
             self.outbound
@@ -286,32 +336,32 @@ impl Connection {
                 .add(1);
         }
         tracing::debug!(target_addr = %self.target, error = answer.text, "request failed");
-        if answer.close && !manner.http1 {
-            self.closer.close();
-        }
-        respond(failure, manner)
+        let response: Response<Body> = respond(failure, manner);
+        send(carried, &response, answer.close);
     }
 }
 
-/// Lets `stream` see the rest of an exchange.
-fn observed(mut answer: Result<Answer, Error>, mut stream: Stream) -> Result<Answer, Error> {
-    match &mut answer {
-        Ok(answer) => {
-            let grpc = answer.response.headers().get("grpc-status");
-            let code = grpc.and_then(|value| parse_code(value.as_bytes()));
-            stream.head(answer.response.status().as_u16(), code);
-            // In place: a response is large to move around.
-            let body = answer.response.body_mut();
-            *body = std::mem::replace(body, Body::empty()).observed(stream);
-        }
-        Err(Error::Failed(failure) | Error::Unsent(failure, _)) => {
-            stream.fail(failure.route_label());
-        }
-        Err(Error::Reply(reply)) => {
+/// Lets `stream` see the rest of a response.
+fn observed(request: &Request, mut answer: Answer, mut stream: Stream, at: usize) -> Answer {
+    request.carried.response(|head| {
+        let code = head.get(b"grpc-status");
+        let code = code.and_then(linkerd_proxy_core::classify::parse_code);
+        stream.head(head.status(), code);
+    });
+    answer.ending.streams[at] = Some(stream);
+    answer
+}
+
+/// Counts a request that had no response.
+fn unanswered(error: Error, mut stream: Stream) -> Error {
+    match &error {
+        Error::Failed(failure) | Error::Unsent(failure) => stream.fail(failure.route_label()),
+        Error::Reply(reply) => {
             stream.head(reply.status(), None);
             stream.end(None);
         }
-        Err(Error::Reset(_)) => stream.fail("RESET"),
+        Error::Reset(_) => stream.fail("RESET"),
+        Error::Gone => {}
     }
-    answer
+    error
 }

@@ -3,19 +3,20 @@
 //! Source: linkerd2-proxy linkerd/app/outbound/src/ingress.rs (behaviour).
 
 use super::discover::Entry;
+use super::endpoint::Request;
 use super::logical::Logical;
 use super::{Outbound, Source};
 use crate::drain::Drain;
 use crate::http::detect::{detect, Detected};
-use crate::http::headers::DST_OVERRIDE;
 use crate::net::io::Io;
-use ::http::Request;
 use linkerd_proxy_core::dst::{parse, Dst};
 use linkerd_proxy_core::failure::Failure;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+/// Says where a request goes.
+pub const DST_OVERRIDE: &str = "l5d-dst-override";
 /// The port of an override that names none.
 const DEFAULT_PORT: u16 = 80;
 
@@ -28,27 +29,27 @@ pub enum Lookup {
 }
 
 impl Lookup {
-    /// What is known of the request's destination; strips the header that names it.
+    /// What is known of the destination of a request, which may name it.
     ///
     /// # Errors
     /// [`Failure::BadRequest`] when the header names nothing, or why discovery failed.
-    pub async fn logical<B>(
+    pub async fn logical(
         &self,
         outbound: &Arc<Outbound>,
-        request: &mut Request<B>,
+        request: &Request,
     ) -> Result<Arc<Logical>, Failure> {
         let original = match self {
             Self::Known(entry) => return entry.current().ok_or(Failure::Unexpected),
             Self::Named(original) => *original,
         };
-        let named = request.headers_mut().remove(DST_OVERRIDE);
-        let dst = match &named {
+        let read = request.carried.request(|head| {
+            let value = head.get(DST_OVERRIDE.as_bytes())?;
+            let text = std::str::from_utf8(value).ok();
+            Some(text.and_then(|text| parse(text.trim(), DEFAULT_PORT)))
+        });
+        let dst = match read.flatten() {
             None => Dst::Addr(original),
-            Some(value) => value
-                .to_str()
-                .ok()
-                .and_then(|text| parse(text.trim(), DEFAULT_PORT))
-                .ok_or(Failure::BadRequest)?,
+            Some(named) => named.ok_or(Failure::BadRequest)?,
         };
         let dst = match dst {
             // Nobody could say anything about this name, so it goes where it was sent.
@@ -78,8 +79,8 @@ impl Outbound {
         match detected {
             Detected::Http(version) => {
                 let source = Source { client, drain };
-                self.http(io, version, target, Lookup::Named(target), source)
-                    .await
+                self.http(io, version, target, Lookup::Named(target), source);
+                Ok(())
             }
             Detected::NotHttp | Detected::TimedOut => {
                 let entry = self.discover(&target.into());

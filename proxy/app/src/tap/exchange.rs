@@ -2,7 +2,7 @@
 
 use super::Tap;
 use crate::http::headers::Routed;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use linkerd_proxy_api::convert::tcp_addr_message;
 use linkerd_proxy_api::http_types::{self, http_method, scheme};
 use linkerd_proxy_api::tap::tap_event::http::{
@@ -65,16 +65,6 @@ impl tap::Exchange for View<'_> {
     fn request(&self) -> &dyn linkerd_proxy_core::route::Request {
         &self.request
     }
-}
-
-/// The head of a request, for a [`View`]; only made when someone watches.
-pub fn head_of<B>(request: &Request<B>) -> Request<()> {
-    let mut head = Request::new(());
-    *head.method_mut() = request.method().clone();
-    *head.uri_mut() = request.uri().clone();
-    *head.version_mut() = request.version();
-    *head.headers_mut() = request.headers().clone();
-    head
 }
 
 /// An exchange and those who watch it.

@@ -4,7 +4,7 @@ use super::Taps;
 use crate::control::grpc::{code, decode, encode};
 use crate::drain::Drain;
 use crate::http::body::Body;
-use crate::http::server::{serve, Closer, Service};
+use crate::http::server::{serve, Service};
 use crate::http::{Broken, Version};
 use crate::inbound::{ClientTls, Inbound};
 use crate::net::socket::canonical;
@@ -81,8 +81,7 @@ impl Server {
             let (server, tls) = (self.clone(), tls.clone());
             Box::pin(async move { Ok(server.handle(request, &tls).await) })
         });
-        let closer = Closer::default();
-        serve(io, Version::Http2, settings, drain, closer, service)
+        serve(io, Version::Http2, settings, drain, service)
             .await
             .map_err(io::Error::other)
     }

@@ -1,10 +1,9 @@
 //! Writes the access log to stderr without ever making a request wait for it.
 
-use crate::inbound::ClientTls;
-use http::{HeaderMap, Request, Response};
+use crate::inbound::{Accepted, ClientTls};
+use http::{HeaderMap, Request};
 use linkerd_proxy_core::access_log::{line, Entry, Format};
 use std::io::Write;
-use std::net::SocketAddr;
 use std::sync::mpsc::{sync_channel, SyncSender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -71,19 +70,13 @@ impl AccessLog {
     }
 
     /// Writes a line.
-    pub fn write<B>(
-        &self,
-        noted: &Noted,
-        client: SocketAddr,
-        tls: &ClientTls,
-        response: &Response<B>,
-    ) {
-        let id = match tls {
+    pub fn write(&self, noted: &Noted, accepted: &Accepted, status: u16, length: Option<u64>) {
+        let id = match &accepted.tls {
             ClientTls::Mesh(Some(id)) => id.as_str(),
             ClientTls::Mesh(None) | ClientTls::Opaque(_) | ClientTls::None(_) => "",
         };
         let entry = Entry {
-            client_addr: &client.to_string(),
+            client_addr: &accepted.client.to_string(),
             client_id: id,
             at: noted.at,
             method: &noted.method,
@@ -93,8 +86,8 @@ impl AccessLog {
             user_agent: &noted.user_agent,
             trace_id: &noted.trace_id,
             request_bytes: &noted.request_bytes,
-            status: response.status().as_u16(),
-            response_bytes: &text(response.headers(), "content-length"),
+            status,
+            response_bytes: &length.map(|length| length.to_string()).unwrap_or_default(),
             total: noted.started.elapsed(),
         };
         let _ = self.lines.try_send(line(self.format, &entry));

@@ -95,6 +95,18 @@ impl Histogram {
         }
     }
 
+    /// Takes values in that were counted by the same bounds, and their sum.
+    pub fn merge(&self, counts: &[u32], sum: u64) {
+        for (own, more) in self.counts.iter().zip(counts) {
+            if *more > 0 {
+                own.fetch_add(u64::from(*more), Relaxed);
+            }
+        }
+        if sum > 0 {
+            self.sum.fetch_add(sum, Relaxed);
+        }
+    }
+
     /// Takes one value in.
     pub fn record(&self, value: u64) {
         let at = self.shape.bounds.partition_point(|bound| *bound < value);

@@ -5,13 +5,16 @@
 
 use super::registry::{Counter, Registry};
 use crate::control::client::Client;
-use crate::http::body::Body;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use crate::http::heads::{Changes, Routed};
+use http::uri::Authority;
 use linkerd_proxy_api::otlp::{
     ExportTraceServiceRequest, ExportTraceServiceResponse, KeyValue, Resource, ResourceSpans,
     ScopeSpans, Span, SpanKind, Status,
 };
+use linkerd_proxy_core::engine::Head;
+use linkerd_proxy_core::filter::Headers as _;
 use linkerd_proxy_core::labels::Labels;
+use linkerd_proxy_core::route::Request as _;
 use linkerd_proxy_core::trace::Context;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -92,47 +95,50 @@ impl Tracer {
         Self(Some(Arc::new(Queue { spans, dropped })))
     }
 
-    /// Begins a span for a request that carries a context, and makes it the context's newest.
+    /// Begins a span for a request that carries a context; [`Active::hand_on`] makes it the context's
+    /// newest.
     ///
-    /// A context that is not sampled is handed on as it is.
-    pub fn begin<B>(
+    /// A context that is not sampled is handed on as it is. `known` is what was changed in the head
+    /// before.
+    pub fn begin(
         &self,
         side: Side,
         direction: &str,
-        request: &mut Request<B>,
+        head: &Head,
+        known: &Changes,
     ) -> Option<Active> {
         let queue = self.0.as_ref()?;
-        let headers = request.headers();
-        let context = Context::read(|name| headers.get(name).map(HeaderValue::as_bytes))?;
+        let value = |name: &str| known.value(name).or_else(|| head.get(name.as_bytes()));
+        let context = Context::read(value)?;
         if !context.sampled {
             return None;
         }
         let id = crate::random::with(|rng| rng.bits()).to_be_bytes();
+        let routed = Routed(head);
         let mut attributes = vec![
             KeyValue::text("direction", direction),
-            KeyValue::text("http.request.method", request.method().as_str()),
-            KeyValue::text("url.path", request.uri().path()),
+            KeyValue::text("http.request.method", routed.method()),
+            KeyValue::text("url.path", routed.path()),
         ];
-        let authority = crate::http::headers::authority(request);
-        if let Some(authority) = &authority {
+        if let Ok(authority) = Authority::try_from(head.authority()) {
             attributes.push(KeyValue::text("server.address", authority.host()));
             let port = authority.port_u16().map(i64::from);
             attributes.extend(port.map(|port| KeyValue::number("server.port", port)));
         }
-        if let Some(query) = request.uri().query() {
+        if let Some(query) = routed.query() {
             attributes.push(KeyValue::text("url.query", query));
         }
-        if let Some(agent) = request.headers().get("user-agent") {
-            let agent = String::from_utf8_lossy(agent.as_bytes());
+        if let Some(agent) = head.get(b"user-agent") {
+            let agent = String::from_utf8_lossy(agent);
             attributes.push(KeyValue::text("user_agent.original", agent));
         }
-        hand_on(&context, id, request.headers_mut());
         Some(Active {
+            handed_on: context.handed_on(id),
             span: Span {
                 trace_id: context.trace.to_vec(),
                 span_id: id.to_vec(),
                 parent_span_id: context.span.to_vec(),
-                name: request.uri().path().to_owned(),
+                name: routed.path().to_owned(),
                 kind: match side {
                     Side::Server => SpanKind::Server as i32,
                     Side::Client => SpanKind::Client as i32,
@@ -146,14 +152,6 @@ impl Tracer {
     }
 }
 
-fn hand_on(context: &Context, id: [u8; 8], headers: &mut HeaderMap) {
-    for (name, value) in context.handed_on(id) {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            headers.insert(HeaderName::from_static(name), value);
-        }
-    }
-}
-
 fn now_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| {
@@ -164,10 +162,18 @@ fn now_ns() -> u64 {
 /// A span that ends when it is dropped.
 pub struct Active {
     span: Span,
+    handed_on: Vec<(&'static str, String)>,
     queue: Arc<Queue>,
 }
 
 impl Active {
+    /// Makes it the newest of the request's context.
+    pub fn hand_on(&self, changes: &mut Changes) {
+        for (name, value) in &self.handed_on {
+            changes.set(name, value.as_bytes());
+        }
+    }
+
     /// Notes the response's status.
     pub fn head(&mut self, status: u16) {
         let status_code = KeyValue::number("http.response.status_code", i64::from(status));
@@ -186,15 +192,6 @@ impl Drop for Active {
             self.queue.dropped.add(1);
         }
     }
-}
-
-/// Lets `span`, if there is one, end with the response.
-pub fn spanned(response: Response<Body>, span: Option<Active>) -> Response<Body> {
-    let Some(mut span) = span else {
-        return response;
-    };
-    span.head(response.status().as_u16());
-    response.map(|body| body.holding(span))
 }
 
 /// Sends batches for ever; a batch that fails is lost, since spans are no reason to grow.

@@ -5,6 +5,7 @@
 
 use super::registry::{Counter, Family, Histogram, Registry};
 use linkerd_proxy_core::classify::{code_name, Class};
+use linkerd_proxy_core::engine::Frames;
 use linkerd_proxy_core::labels::Labels;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -15,7 +16,11 @@ const BACKEND_US: &[u64] = &[
     25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 10_000_000,
 ];
 /// Bounds of frames, in bytes.
-const FRAME_BYTES: &[u64] = &[128, 1024, 10_240];
+const FRAME_BYTES: &[u64] = &[
+    Frames::BOUNDS[0] as u64,
+    Frames::BOUNDS[1] as u64,
+    Frames::BOUNDS[2] as u64,
+];
 /// Statuses are chosen by peers, so at most this many are kept at hand.
 const HANDLES_MAX: usize = 64;
 
@@ -185,6 +190,13 @@ impl Handles {
         })
     }
 
+    /// Counts the pieces in which a request's body came.
+    pub fn request_pieces(&self, pieces: &Frames) {
+        if let Some(frames) = &self.request_frames {
+            frames.merge(&pieces.counts, pieces.octets);
+        }
+    }
+
     fn count(&self, outcome: Outcome) {
         let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, counter)) = counters.iter().find(|(known, _)| *known == outcome) {
@@ -233,14 +245,21 @@ impl Stream {
         }
     }
 
-    /// Notes a frame of the response.
-    pub fn frame(&self, bytes: usize) {
+    /// Notes the gRPC status of the trailers.
+    pub fn code(&mut self, code: u16) {
+        if self.handles.as_ref().is_some_and(|handles| handles.grpc) {
+            self.status = Some(code);
+        }
+    }
+
+    /// Notes the pieces in which the response's body came.
+    pub fn pieces(&self, pieces: &Frames) {
         let frames = self
             .handles
             .as_ref()
             .and_then(|h| h.response_frames.as_ref());
         if let Some(frames) = frames {
-            frames.record(bytes as u64);
+            frames.merge(&pieces.counts, pieces.octets);
         }
     }
 

@@ -26,13 +26,16 @@ pub(super) enum Deadline {
     Stall,
     /// A drain.
     Drain,
+    /// A ping that is due, or its answer.
+    Ping,
 }
 
-pub(super) const DEADLINES: [Deadline; 4] = [
+pub(super) const DEADLINES: [Deadline; 5] = [
     Deadline::Head,
     Deadline::Idle,
     Deadline::Stall,
     Deadline::Drain,
+    Deadline::Ping,
 ];
 
 /// One transport connection. Both buffers hold memory only while bytes wait in them.
@@ -62,7 +65,7 @@ pub(super) struct Conn {
     /// Streams whose source has something for them, held back by this connection as a whole.
     pub(super) waiting: VecDeque<Key>,
     /// Times since the engine's start.
-    pub(super) deadlines: [Option<Duration>; 4],
+    pub(super) deadlines: [Option<Duration>; 5],
     pub(super) timer: Option<Duration>,
     /// Octets handed to the transport, and how many there were when the stall clock started.
     pub(super) drained: u64,
@@ -88,7 +91,7 @@ impl Conn {
             io: Io::Open,
             draining: false,
             waiting: VecDeque::new(),
-            deadlines: [None; 4],
+            deadlines: [None; 5],
             timer: None,
             drained: 0,
             stall_mark: 0,

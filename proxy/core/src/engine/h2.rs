@@ -8,9 +8,8 @@ pub(super) mod send;
 use std::collections::VecDeque;
 
 use super::hpack::decode::Decoder;
-use super::limits::Score;
+use super::limits::{Http2, Score};
 use super::slab::Key;
-use super::Limits;
 
 /// What the peer's SETTINGS say.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +46,10 @@ const REMEMBERED: usize = 64;
 /// State of an HTTP/2 connection, either end.
 #[derive(Debug)]
 pub(super) struct H2 {
+    /// What we offer.
+    pub(super) own: Http2,
+    /// Our ping has no answer yet.
+    pinged: bool,
     pub(super) decoder: Decoder,
     /// Open streams by identifier, ascending.
     pub(super) ids: Vec<(u32, Key)>,
@@ -76,15 +79,17 @@ pub(super) struct H2 {
 }
 
 impl H2 {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(own: Http2, header_table: u32) -> Self {
         Self {
-            decoder: Decoder::new(limits.header_table as usize),
+            pinged: false,
+            decoder: Decoder::new(header_table as usize),
             ids: Vec::new(),
             past: VecDeque::new(),
             last: 0,
             next: 1,
             send_window: 65_535,
-            recv_window: i64::from(limits.connection_window),
+            recv_window: i64::from(own.connection_window),
+            own,
             credit: 0,
             peer: Peer {
                 window: 65_535,

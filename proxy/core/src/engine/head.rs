@@ -161,8 +161,9 @@ impl Head {
     }
 
     /// The first value of `name` (lower-case).
-    pub fn get<'a>(&'a self, name: &'a [u8]) -> Option<&'a [u8]> {
-        self.values(name).next()
+    pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
+        let found = self.fields().find(|(found, _)| *found == name);
+        found.map(|(_, value)| value)
     }
 
     pub(super) fn is_method(&self, method: &[u8]) -> bool {
@@ -194,6 +195,13 @@ impl Head {
         let span = Span::new(self.bytes.len(), text.len());
         self.bytes.extend_from_slice(text);
         span
+    }
+
+    /// Adds a field of our own.
+    pub(super) fn add(&mut self, name: &[u8], value: &[u8]) {
+        let id = names::lookup(name);
+        let (name, value) = (self.append(name), self.append(value));
+        self.push(id, name, value);
     }
 
     pub(super) fn append_with(&mut self, write: impl FnOnce(&mut Vec<u8>) -> bool) -> Option<Span> {
@@ -347,16 +355,9 @@ impl Head {
         {
             return false;
         }
-        // `host` speaks where `:authority` does not, and must not contradict it (§8.3.1).
-        match (self.authority, self.host) {
-            (None, host) => self.authority = host,
-            (Some(authority), Some(host))
-                if !self.bytes(authority).eq_ignore_ascii_case(self.bytes(host)) =>
-            {
-                return false
-            }
-            _ => {}
-        }
+        // `host` speaks where `:authority` does not, and is dropped where that does (§8.3.1): clients
+        // exist that send both, and one alone goes on, so no two servers can disagree about it.
+        self.authority = self.authority.or(self.host);
         if !is_authority(self.authority()) {
             return false;
         }

@@ -75,6 +75,41 @@ impl Default for Limits {
     }
 }
 
+/// What an HTTP/2 connection of ours offers its peer, and how it watches it.
+#[derive(Debug, Clone, Copy)]
+pub struct Http2 {
+    /// Window of a stream in octets; at least 65,535. Bounds what a stream buffers.
+    pub stream_window: u32,
+    /// Window of the connection in octets; at least 65,535.
+    pub connection_window: u32,
+    /// Requests that a client may have open.
+    pub streams: u32,
+    /// Time between pings, and how long an answer may take; `None` for no pings.
+    pub ping: Option<(Duration, Duration)>,
+    /// Pings without streams too.
+    pub ping_idle: bool,
+}
+
+impl Http2 {
+    /// The offer of `limits`, without pings.
+    pub fn of(limits: &Limits) -> Self {
+        Self {
+            stream_window: limits.stream_window,
+            connection_window: limits.connection_window,
+            streams: limits.streams,
+            ping: None,
+            ping_idle: false,
+        }
+    }
+
+    /// Windows that the protocol allows.
+    pub(super) fn sound(mut self) -> Self {
+        self.stream_window = self.stream_window.clamp(65_535, 1 << 30);
+        self.connection_window = self.connection_window.clamp(65_535, 1 << 30);
+        self
+    }
+}
+
 /// A score that leaks.
 #[derive(Debug, Default)]
 pub(super) struct Score {

@@ -70,6 +70,49 @@ pub(super) struct Stream {
     pub(super) empty_frames: u32,
     pub(super) http10: bool,
     pub(super) failure: Option<Failure>,
+    /// The failure came from this stream's own peer.
+    pub(super) failed_here: bool,
+    /// Pieces of body that arrived.
+    pub(super) frames: Frames,
+    /// Connections on which the request is repeated.
+    pub(super) copies: Vec<Key>,
+    /// What left for the target, to be sent to another one.
+    pub(super) replay: Option<Box<Replay>>,
+    /// The driver has been told that body arrives.
+    pub(super) begun: bool,
+    /// Body, or the head, was last written here.
+    pub(super) moved_at: Duration,
+    /// Everything was written.
+    pub(super) flushed_at: Option<Duration>,
+}
+
+/// Body of a request that has been passed to a target.
+#[derive(Debug)]
+pub(super) struct Replay {
+    pub(super) bytes: Vec<u8>,
+    /// Octets that the present target has got.
+    pub(super) at: usize,
+    pub(super) max: usize,
+}
+
+/// Sizes of the pieces in which a body arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Frames {
+    /// Pieces by upper bound: those of [`Frames::BOUNDS`], then larger ones.
+    pub counts: [u32; 4],
+    /// Octets of all.
+    pub octets: u64,
+}
+
+impl Frames {
+    /// Upper bounds of the first counts, in octets.
+    pub const BOUNDS: [usize; 3] = [128, 1024, 10_240];
+
+    pub(super) fn note(&mut self, octets: usize) {
+        let at = Self::BOUNDS.iter().filter(|bound| octets > **bound).count();
+        self.counts[at] = self.counts[at].saturating_add(1);
+        self.octets += octets as u64;
+    }
 }
 
 impl Stream {
@@ -107,6 +150,13 @@ impl Stream {
             empty_frames: 0,
             http10: false,
             failure: None,
+            failed_here: false,
+            frames: Frames::default(),
+            copies: Vec::new(),
+            replay: None,
+            begun: false,
+            moved_at: Duration::ZERO,
+            flushed_at: None,
         }
     }
 
@@ -115,8 +165,33 @@ impl Stream {
         self.backlog.len() - self.backlog_at
     }
 
+    /// Octets that the present target has not got and an earlier one had.
+    pub(super) fn replays(&self) -> usize {
+        let replay = self.replay.as_ref();
+        replay.map_or(0, |replay| replay.bytes.len() - replay.at)
+    }
+
+    /// True when the request can be sent from its start.
+    pub(super) fn can_restart(&self) -> bool {
+        !self.consumed || self.replay.is_some()
+    }
+
+    /// Notes that `data` has left for the target.
+    pub(super) fn left_for_target(&mut self, data: &[u8]) {
+        self.consumed = true;
+        let Some(replay) = &mut self.replay else {
+            return;
+        };
+        if self.send != Side::Head || replay.bytes.len() + data.len() > replay.max {
+            self.replay = None;
+            return;
+        }
+        replay.bytes.extend_from_slice(data);
+        replay.at = replay.bytes.len();
+    }
+
     /// True when there is something that the peer has not been given: bytes or the end.
     pub(super) fn has_output(&self) -> bool {
-        self.pending() > 0 || (self.recv == Side::Done && !self.end_passed)
+        self.pending() > 0 || self.replays() > 0 || (self.recv == Side::Done && !self.end_passed)
     }
 }

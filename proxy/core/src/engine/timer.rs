@@ -76,6 +76,7 @@ impl Engine {
                 Deadline::Idle if h2 => self.h2_drain(key),
                 Deadline::Head | Deadline::Idle => self.set_io(key, Io::Close),
                 Deadline::Stall => self.check_stalled(key),
+                Deadline::Ping => self.h2_watch(key),
                 Deadline::Drain => {
                     self.fail_connection(key, Failure::Timeout);
                     self.set_io(key, Io::Close);

@@ -18,6 +18,8 @@ pub struct Rig {
     /// What the engine has written towards the client and towards the server.
     pub to_client: Vec<u8>,
     pub to_server: Vec<u8>,
+    /// What it has written on other connections.
+    pub to_others: Vec<u8>,
     /// Requests are forwarded at once when set.
     pub auto: bool,
     pub requests: Vec<StreamId>,
@@ -46,6 +48,7 @@ impl Rig {
             server,
             to_client: Vec::new(),
             to_server: Vec::new(),
+            to_others: Vec::new(),
             auto: true,
             requests: Vec::new(),
             responses: Vec::new(),
@@ -103,6 +106,8 @@ impl Rig {
             self.to_client.extend_from_slice(&bytes);
         } else if conn == self.server {
             self.to_server.extend_from_slice(&bytes);
+        } else {
+            self.to_others.extend_from_slice(&bytes);
         }
         self.engine.sent(conn, bytes.len(), self.now);
     }
@@ -159,7 +164,7 @@ impl Rig {
                 }
             }
             Event::Finished { summary, .. } => self.finished.push(summary),
-            Event::Ready { .. } | Event::Draining { .. } => {}
+            Event::Body { .. } | Event::Ready { .. } | Event::Draining { .. } => {}
         }
     }
 

@@ -296,6 +296,7 @@ impl Engine {
             return 0;
         }
         let count = self.pass(stream, data, end);
+        self.arrived(stream, count);
         let Some(state) = self.streams.get_mut(stream) else {
             return count;
         };
@@ -596,6 +597,7 @@ impl Engine {
         expect: Expect,
     ) -> Option<Key> {
         let raw = self.is_raw(key);
+        let now = self.now;
         let asked = Asked {
             head: head.is_method(b"HEAD"),
             connect: head.is_method(b"CONNECT"),
@@ -612,6 +614,8 @@ impl Engine {
         };
         let mut stream = Stream::new(key, 0, false);
         stream.asked = asked;
+        stream.moved_at = now;
+        stream.flushed_at = (expect == Expect::End && !asked.connect).then_some(now);
         stream.send = match expect {
             _ if asked.connect => Side::Head,
             Expect::End => Side::Done,

@@ -7,7 +7,7 @@ use super::super::slab::Key;
 use super::super::stream::{Side, Stream};
 use super::super::{ConnId, Engine, Event, Failure, Io, Role, Step};
 use super::frame::{self, code, FrameHead};
-use super::send::DRAIN_PING;
+use super::send::{DRAIN_PING, WATCH_PING};
 use super::{Block, Past};
 
 /// A connection error: the code for GOAWAY.
@@ -193,6 +193,7 @@ impl Engine {
             self.h2_noise(key, 5)?;
         }
         self.h2_credit(key, Some(stream), length - data.len());
+        self.arrived(stream, data.len());
         self.h2_body(stream, data, end);
         Ok(())
     }
@@ -214,6 +215,9 @@ impl Engine {
             }
         }
         if end {
+            if data.is_empty() {
+                self.begin_body(stream);
+            }
             self.recv_done(stream);
             self.relay(stream);
         }
@@ -372,7 +376,8 @@ impl Engine {
         h2.opened.add(1, EARLY_LEAK, now);
         h2.noise.forgive(2);
         let window = i64::from(h2.peer.window);
-        let full = h2.ids.len() >= limits.streams as usize;
+        let full = h2.ids.len() >= h2.own.streams as usize;
+        let own_window = i64::from(h2.own.stream_window);
         let announced = head.length;
         let error = match fault {
             _ if full => Some(code::REFUSED_STREAM),
@@ -392,7 +397,7 @@ impl Engine {
             None => Expect::Stream,
         };
         stream.left = announced;
-        stream.recv_window = i64::from(limits.stream_window);
+        stream.recv_window = own_window;
         stream.send_window = window;
         let too_large = fault == Some(Fault::TooLarge);
         if too_large {
@@ -665,6 +670,8 @@ impl Engine {
         if head.flags & frame::ACK != 0 {
             if payload == DRAIN_PING {
                 self.h2_drained(key);
+            } else if payload == WATCH_PING {
+                self.h2_alive(key);
             }
             return self.h2_noise(key, 1);
         }

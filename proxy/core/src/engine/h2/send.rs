@@ -24,12 +24,15 @@ impl Engine {
     pub(in crate::engine) fn h2_greet(&mut self, key: Key) {
         let limits = self.limits;
         let client = self.role(key) == Role::Client;
-        if let Some(h2) = self.h2(key) {
-            h2.preface = if client { 0 } else { frame::PREFACE.len() };
+        let Some(h2) = self.h2(key) else { return };
+        h2.preface = if client { 0 } else { frame::PREFACE.len() };
+        let own = h2.own;
+        if let Some((interval, _)) = own.ping {
+            self.set_deadline(key, Deadline::Ping, Some(interval));
         }
         let Some(out) = self.out_of(key) else { return };
         let list = u32::try_from(limits.head_bytes).unwrap_or(u32::MAX);
-        let second = if client { (2, 0) } else { (3, limits.streams) };
+        let second = if client { (2, 0) } else { (3, own.streams) };
         if client {
             out.extend_from_slice(frame::PREFACE);
         }
@@ -38,11 +41,11 @@ impl Engine {
             &[
                 (1, limits.header_table),
                 second,
-                (4, limits.stream_window),
+                (4, own.stream_window),
                 (6, list),
             ],
         );
-        let more = limits.connection_window - 65_535;
+        let more = own.connection_window - 65_535;
         if more > 0 {
             frame::window_update(out, 0, more);
         }
@@ -56,7 +59,7 @@ impl Engine {
         edit: &HeadEdit<'_>,
         expect: Expect,
     ) -> Option<Key> {
-        let window = i64::from(self.limits.stream_window);
+        let now = self.now;
         let asked = Asked {
             head: head.is_method(b"HEAD"),
             connect: head.is_method(b"CONNECT"),
@@ -67,10 +70,13 @@ impl Engine {
         let id = h2.next;
         h2.next += 2;
         let peer = h2.peer;
+        let window = i64::from(h2.own.stream_window);
         let first = !std::mem::replace(&mut h2.announced, true);
         let mut stream = Stream::new(key, id, false);
         stream.asked = asked;
         stream.recv_window = window;
+        stream.moved_at = now;
+        stream.flushed_at = (end && !asked.connect).then_some(now);
         stream.send_window = i64::from(peer.window);
         stream.send = match expect {
             _ if asked.connect => Side::Head,
@@ -158,7 +164,8 @@ impl Engine {
     /// Gives window back: to the connection always, to the stream while it still receives. Small
     /// amounts are collected up to half of the window.
     pub(in crate::engine) fn h2_credit(&mut self, key: Key, stream: Option<Key>, count: usize) {
-        let (stream_window, window) = (self.limits.stream_window, self.limits.connection_window);
+        let Some(h2) = self.h2(key) else { return };
+        let (stream_window, window) = (h2.own.stream_window, h2.own.connection_window);
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         if let Some(state) = stream.and_then(|stream| self.streams.get_mut(stream)) {
             state.credit += count;
@@ -272,6 +279,41 @@ impl Engine {
         self.set_deadline(key, Deadline::Drain, Some(after));
     }
 
+    /// Pings the peer, or ends a connection whose peer has not answered in time.
+    pub(in crate::engine) fn h2_watch(&mut self, key: Key) {
+        let Some(h2) = self.h2(key) else { return };
+        let Some((interval, timeout)) = h2.own.ping else {
+            return;
+        };
+        if h2.pinged {
+            self.fail_connection(key, super::super::Failure::Timeout);
+            self.set_io(key, Io::Abort);
+            return;
+        }
+        let due = h2.own.ping_idle || !h2.ids.is_empty();
+        h2.pinged = due;
+        if due {
+            if let Some(out) = self.out_of(key) {
+                frame::ping(out, WATCH_PING, false);
+            }
+        }
+        self.set_deadline(
+            key,
+            Deadline::Ping,
+            Some(if due { timeout } else { interval }),
+        );
+    }
+
+    /// The peer has answered our ping.
+    pub(in crate::engine) fn h2_alive(&mut self, key: Key) {
+        let Some(h2) = self.h2(key) else { return };
+        let Some((interval, _)) = h2.own.ping.filter(|_| h2.pinged) else {
+            return;
+        };
+        h2.pinged = false;
+        self.set_deadline(key, Deadline::Ping, Some(interval));
+    }
+
     /// The peer has seen the first GOAWAY: nothing new can be under way any more.
     pub(in crate::engine) fn h2_drained(&mut self, key: Key) {
         let waiting = self
@@ -289,6 +331,9 @@ impl Engine {
 
 /// Payload of the ping that follows a GOAWAY without limit.
 pub(super) const DRAIN_PING: &[u8; 8] = b"\x0bdrain\0\0";
+
+/// Payload of the ping that asks whether the peer is there.
+pub(super) const WATCH_PING: &[u8; 8] = b"\x0balive\0\0";
 
 fn request_block(out: &mut Vec<u8>, head: &Head, edit: &HeadEdit<'_>) {
     let authority = edit.authority.unwrap_or_else(|| head.authority());
