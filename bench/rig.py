@@ -30,9 +30,14 @@ class Side:
         sh(f"ip netns add {name}")
         self.run("ip link set lo up")
 
+    @property
+    def within(self) -> list[str]:
+        """Words in front of a command that shall run inside."""
+        return ["ip", "netns", "exec", self.name]
+
     def run(self, command: str) -> str:
         """Runs a command inside and returns its output."""
-        return sh(f"ip netns exec {self.name} {command}")
+        return sh(f"{shlex.join(self.within)} {command}")
 
     def start(
         self,
@@ -44,9 +49,9 @@ class Side:
         env: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
         """Starts a process inside, pinned to `core`; its output goes to `<folder>/<side>-<label>.log`."""
-        words = ["ip", "netns", "exec", self.name, "taskset", "-c", str(core)]
+        words = [*self.within, "taskset", "-c", str(core)]
         if uid is not None:
-            words += ["setpriv", f"--reuid={uid}", "--clear-groups"]
+            words += as_user(uid)
         with self._log(label).open("wb") as log:
             process = subprocess.Popen(
                 words + command,
@@ -105,6 +110,8 @@ class Pair:
             side.run("ip link set eth0 up")
             side.run(f"ip route add default via {other}")
         self.proxies: list[subprocess.Popen[bytes]] = []
+        # With which words and environment they were started.
+        self.commands: list[tuple[list[str], Mapping[str, str]]] = []
 
     def redirect(self, init: list[str]) -> None:
         """Writes the redirect rules of a pod on both sides."""
@@ -136,6 +143,11 @@ def remove_leftovers() -> None:
         for pid in sh(f"ip netns pids {name}").split():
             os.kill(int(pid), 9)
         sh(f"ip netns delete {name}")
+
+
+def as_user(uid: int) -> list[str]:
+    """Words in front of a command that shall run as this user."""
+    return ["setpriv", f"--reuid={uid}", "--clear-groups"]
 
 
 def sh(command: str) -> str:

@@ -1,7 +1,7 @@
-"""`make bench`: what a request costs on the two-hop mTLS path, ours beside HAProxy and Envoy.
+"""`make bench`: what carrying traffic costs over two proxies, ours beside HAProxy and Envoy.
 
 Needs root (network namespaces). Writes bench/results/<date>.json with every raw sample and prints a
-table of medians. The method is described in bench/README.md.
+table of medians beside the bars. The method is described in bench/README.md.
 """
 
 import argparse
@@ -9,66 +9,46 @@ import datetime
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
-from peers import BUILT, ENVOY, HTTP1, HTTP2, PEERS, PROXY, ROOT, start_backend
+from cells import CELLS, DIRECT, OURS, Cell, answers, run_cell
+from holding import HELD, hold, private_kb
+from peers import ENVOY, PEERS, PROXY, ROOT, Peer, start_backend
 from rig import (
     LOAD_CORE,
     PROXY_CORE,
-    SERVER_IP,
-    SERVICE_IP,
+    PROXY_UID,
     Pair,
     RigError,
-    cpu_ns,
-    memory_kb,
+    as_user,
     remove_leftovers,
     wait_until,
 )
+from table import print_table
 
 WORK = ROOT / "target" / "bench" / "run"
 RESULTS = ROOT / "bench" / "results"
-OURS = "linkerd"
-DIRECT = "direct"
 IDLE_S = 3.0
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One kind of load; `one_core` puts the proxies beside generator and backend."""
-
-    name: str
-    http: int
-    connections: int
-    streams: int
-    cost: bool
-    one_core: bool = False
-
-    @property
-    def port(self) -> int:
-        """The backend's port for this version of HTTP."""
-        return int(HTTP1 if self.http == 1 else HTTP2)
-
-
-CELLS = (
-    Cell("HTTP/1 32x1", 1, 32, 1, cost=True),
-    Cell("HTTP/2 32x1", 2, 32, 1, cost=True),
-    Cell("HTTP/2 4x16", 2, 4, 16, cost=True),
-    Cell("HTTP/1 1x1", 1, 1, 1, cost=False),
-    Cell("HTTP/1 1x1, one core", 1, 1, 1, cost=False, one_core=True),
-)
+START_SAMPLES = 10
+# Behind the name of a peer whose bytes go through a pair of their own.
+OPAQUE = "-opaque"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="rounds, each in another order")
-    parser.add_argument("--seconds", type=float, default=4.0, help="measured time of a cell")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds, each in another order")
+    parser.add_argument("--seconds", type=float, default=3.0, help="measured time of a cell")
+    parser.add_argument("--connections", type=int, default=1000, help="idle connections held")
     parser.add_argument("--peers", default="", help="comma list; all by default")
+    parser.add_argument("--cells", default="", help="only cells whose name holds this")
     parser.add_argument("--no-setup", action="store_true", help="install and build nothing")
+    parser.add_argument("--note", default="", help="about the machine, for the result file")
     parser.add_argument("--output", type=Path, help="result file; by date otherwise")
     args = parser.parse_args()
     if os.geteuid() != 0:
@@ -121,39 +101,41 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
     unknown = set(wanted) - {peer.name for peer in PEERS}
     if unknown:
         raise RigError(f"unknown peers: {', '.join(sorted(unknown))}")
-    busy = os.getloadavg()[0]
-    if busy > 1:
-        print(f"bench: the machine is busy (load {busy:.1f}): figures will be too high", flush=True)
+    cells = [cell for cell in CELLS if args.cells in cell.name]
+    busy = os.getloadavg()
+    if busy[0] > 1:
+        print(f"bench: the machine is busy (load {busy[0]:.1f}): figures are too high", flush=True)
     missing: dict[str, str] = {}
-    versions = {"nginx": version_of("nginx", "-v")}
     pairs: dict[str, Pair] = {}
     remove_leftovers()
     try:
         pairs[DIRECT] = Pair(DIRECT, WORK / DIRECT)
         start_backend(pairs[DIRECT])
-        for peer in PEERS:
-            if peer.name not in wanted:
-                continue
+        peers = [peer for peer in PEERS if peer.name in wanted]
+        for peer in peers:
             try:
-                reason = peer.missing()
-                if reason:
-                    raise RigError(reason)
-                versions[peer.name] = version_of(*peer.version)
-                pair = Pair(peer.name, WORK / peer.name)
-                pairs[peer.name] = pair
-                start_backend(pair)
-                pair.redirect([PROXY, "init"])
-                peer.start(pair)
-                wait_until(lambda pair=pair: answers(pair), f"{peer.name} passes no request")
+                open_peer(pairs, peer)
             except RigError as error:
                 missing[peer.name] = str(error)
                 print(f"missing {peer.name}: {error}", flush=True)
-                if peer.name in pairs:
-                    pairs.pop(peer.name).close()
+                for name in (peer.name, peer.name + OPAQUE):
+                    if name in pairs:
+                        pairs.pop(name).close()
+        proxied = {name: pair for name, pair in pairs.items() if name != DIRECT}
         time.sleep(IDLE_S)
-        memory = {"idle": all_memory(pairs)}
-        samples = run_rounds(pairs, args.rounds, args.seconds)
-        memory["loaded"] = all_memory(pairs)
+        memory = {"idle": memory_of(proxied)}
+        samples = run_rounds(pairs, cells, args.rounds, args.seconds)
+        memory["loaded"] = memory_of(proxied)
+        held = {} if args.cells else hold_all(pairs, args.connections)
+        starts = (
+            {}
+            if args.cells
+            else {
+                peer.name: start_times(pairs[peer.name], peer)
+                for peer in peers
+                if peer.name in pairs
+            }
+        )
     finally:
         for pair in pairs.values():
             pair.close()
@@ -165,6 +147,8 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
             "model": cpu_model(),
             "kernel": platform.release(),
             "load_average_at_start": busy,
+            "load_average_at_end": os.getloadavg(),
+            "note": args.note,
         },
         "settings": {
             "rounds": args.rounds,
@@ -172,139 +156,108 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
             "proxy_core": PROXY_CORE,
             "load_core": LOAD_CORE,
             "tls": "TLS 1.3, P-256 leaves verified both ways, HTTP/2 between the proxies",
-            "cells": [asdict(cell) for cell in CELLS],
+            "cells": [asdict(cell) for cell in cells],
         },
-        "versions": versions,
+        "versions": {
+            "nginx": version_of("nginx", "-v"),
+            **{peer.name: version_of(*peer.version) for peer in peers if peer.name in pairs},
+        },
         "missing": missing,
         "memory_kb": memory,
+        "held": held,
+        "start_ms": starts,
+        "binary_bytes": {OURS: Path(PROXY).stat().st_size, "envoy": size_of(ENVOY)},
         "samples": samples,
     }
 
 
-def run_rounds(pairs: dict[str, Pair], rounds: int, seconds: float) -> list[dict[str, object]]:
+def open_peer(pairs: dict[str, Pair], peer: Peer) -> None:
+    """Starts a peer, with a pair of its own for bytes if it needs one, and waits until all passes."""
+    if reason := peer.missing():
+        raise RigError(reason)
+    starts = {peer.name: peer.start}
+    if peer.start_opaque:
+        starts[peer.name + OPAQUE] = peer.start_opaque
+    for name, start in starts.items():
+        pair = pairs[name] = Pair(name, WORK / name)
+        start_backend(pair)
+        pair.redirect([PROXY, "init"])
+        start(pair)
+        opaque = name not in (peer.name, OURS)
+        tried = [cell for cell in CELLS if passes(peer.name, cell) == name and not cell.one_core]
+        first = tried[:1] if opaque else tried[:2]
+        wait_until(partial(answers, pair, *first), f"{name} passes nothing")
+
+
+def passes(peer: str, cell: Cell) -> str:
+    """The name of the pair in which a peer carries this kind of load."""
+    own = any(one.name == peer and one.start_opaque for one in PEERS)
+    return peer + OPAQUE if cell.opaque and own else peer
+
+
+def run_rounds(
+    pairs: Mapping[str, Pair], cells: list[Cell], rounds: int, seconds: float
+) -> list[dict[str, object]]:
     samples = []
-    names = list(pairs)
+    names = [name for name in pairs if not name.endswith(OPAQUE)]
     for number in range(rounds):
-        for index, cell in enumerate(CELLS):
+        for index, cell in enumerate(cells):
             # Another first in every cell of every round: drift of the machine hits all alike.
             shift = (number + index) % len(names)
             for name in names[shift:] + names[:shift]:
-                sample = run_cell(pairs[name], cell, seconds)
+                if name == DIRECT and not cell.is_direct:
+                    continue
+                sample = run_cell(pairs[passes(name, cell)], cell, seconds)
                 samples.append({"round": number, "cell": cell.name, "peer": name, **sample})
         print(f"round {number + 1} of {rounds} done", flush=True)
     return samples
 
 
-def run_cell(pair: Pair, cell: Cell, seconds: float) -> dict[str, object]:
-    if cell.one_core:
-        pair.pin_proxies(LOAD_CORE)
-    try:
-        warmup = min(1.0, seconds / 4)
-        load(pair, cell, warmup)
-        before = cpu_ns(pair.proxies)
-        report = load(pair, cell, seconds)
-        spent = cpu_ns(pair.proxies) - before
-    finally:
-        if cell.one_core:
-            pair.pin_proxies(PROXY_CORE)
-    completed = report["completed"]
-    if not completed or report["failed"]:
-        raise RigError(
-            f"{pair.name}, {cell.name}: {report['failed']} of {completed} requests failed"
+def hold_all(pairs: Mapping[str, Pair], connections: int) -> dict[str, dict[str, object]]:
+    found: dict[str, dict[str, object]] = {}
+    for held in HELD:
+        names = [name for name in pairs if name != DIRECT and not name.endswith(OPAQUE)]
+        if held.opaque:
+            names = [name + OPAQUE if name + OPAQUE in pairs else name for name in names]
+        figures = hold({name: pairs[name] for name in names}, held, connections)
+        found[held.name] = {name.removesuffix(OPAQUE): figure for name, figure in figures.items()}
+        print(f"{held.name} done", flush=True)
+    return found
+
+
+def start_times(pair: Pair, peer: Peer) -> list[float]:
+    """Milliseconds from the start of the server's proxy until it is ready, several times over."""
+    command, env = pair.commands[0]
+    old = pair.proxies[0]
+    old.kill()
+    old.wait()
+    port, path = peer.ready
+    script = str(Path(__file__).parent / "ready.py")
+    words = [*pair.server.within, "taskset", "-c", str(PROXY_CORE), *as_user(PROXY_UID)]
+    words += [sys.executable, script, str(port), path, *command]
+    found = []
+    for _ in range(START_SAMPLES):
+        done = subprocess.run(
+            words, env={**os.environ, **env}, capture_output=True, text=True, check=False
         )
-    return {
-        "completed": completed,
-        "rps": report["rps"],
-        "reconnects": report["reconnects"],
-        "cpu_us_per_request": spent / completed / 1000,
-        "latency_us": report["latency_us"],
-    }
+        if done.returncode:
+            raise RigError(f"{peer.name} does not become ready: {done.stderr.strip()}")
+        found.append(float(done.stdout))
+    return found
 
 
-def load(pair: Pair, cell: Cell, seconds: float) -> dict[str, object]:
-    host = SERVER_IP if pair.name == DIRECT else SERVICE_IP
-    command = ["ip", "netns", "exec", pair.client.name, "taskset", "-c", str(LOAD_CORE)]
-    command += [str(BUILT / "loadgen"), "--url", f"http://{host}:{cell.port}/"]
-    command += ["--http", str(cell.http), "--connections", str(cell.connections)]
-    command += ["--streams", str(cell.streams), "--seconds", str(seconds)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RigError(f"{pair.name}, {cell.name}: {done.stderr.strip()}")
-    report: dict[str, object] = json.loads(done.stdout)
-    return report
-
-
-def answers(pair: Pair) -> bool:
-    """Whether both versions come through without a failure."""
-    try:
-        reports = [load(pair, cell, 0.2) for cell in (CELLS[0], CELLS[1])]
-    except RigError:
-        return False
-    return all(report["completed"] and not report["failed"] for report in reports)
-
-
-def all_memory(pairs: dict[str, Pair]) -> dict[str, dict[str, dict[str, int]]]:
-    return {
-        name: {
-            side: memory_kb(process)
-            for side, process in zip(("server", "client"), pair.proxies, strict=True)
-        }
-        for name, pair in pairs.items()
-        if name != DIRECT
-    }
-
-
-def print_table(result: dict[str, object]) -> None:
-    samples: list[dict[str, object]] = result["samples"]  # type: ignore[assignment]
-    memory: dict[str, dict[str, dict[str, dict[str, int]]]] = result["memory_kb"]  # type: ignore[assignment]
-    missing: dict[str, str] = result["missing"]  # type: ignore[assignment]
-    peers = list(dict.fromkeys(str(sample["peer"]) for sample in samples))
-
-    def medians(cell: str, value: str) -> dict[str, float]:
-        found: dict[str, list[float]] = {}
-        for sample in samples:
-            if sample["cell"] == cell:
-                latency: dict[str, float] = sample["latency_us"]  # type: ignore[assignment]
-                number = latency["p50"] if value == "p50" else sample[value]
-                found.setdefault(str(sample["peer"]), []).append(float(number))  # type: ignore[arg-type]
-        return {peer: statistics.median(numbers) for peer, numbers in found.items()}
-
-    rows: list[tuple[str, dict[str, float]]] = []
-    for cell in CELLS:
-        if cell.cost:
-            cost = medians(cell.name, "cpu_us_per_request")
-            cost.pop(DIRECT, None)
-            rows.append((f"{cell.name}, µs CPU per request, both hops", cost))
-            rows.append((f"{cell.name}, requests/s", medians(cell.name, "rps")))
-        else:
-            rows.append((f"{cell.name}, p50 µs", medians(cell.name, "p50")))
-    for state, figures in memory.items():
-        for key in ("rss", "pss_anon"):
-            both = {
-                peer: statistics.mean(side[key] for side in sides.values()) / 1024
-                for peer, sides in figures.items()
-            }
-            rows.append((f"{state}, {key} MB per proxy", both))
-    print("\n" + " " * 48 + "".join(f"{peer:>18}" for peer in peers))
-    for title, values in rows:
-        line = ""
-        for peer in peers:
-            if peer not in values:
-                line += f"{'–':>18}"
-                continue
-            ratio = ""
-            if peer not in (OURS, DIRECT) and values.get(OURS):
-                ratio = f" ({values[peer] / values[OURS]:.2f})"
-            line += f"{values[peer]:.1f}{ratio}".rjust(18)
-        print(f"{title:<48}{line}")
-    print("in brackets: the peer's figure divided by ours")
-    for peer, reason in missing.items():
-        print(f"missing: {peer}: {reason}")
+def memory_of(pairs: Mapping[str, Pair]) -> dict[str, float]:
+    """Private memory in kB, mean of the two proxies."""
+    return {name: private_kb(pair) / 2 for name, pair in pairs.items()}
 
 
 def version_of(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return ((done.stdout or done.stderr).strip().splitlines() or ["unknown"])[0]
+
+
+def size_of(path: Path) -> int | None:
+    return path.stat().st_size if path.exists() else None
 
 
 def cpu_model() -> str:

@@ -5,9 +5,10 @@
 //! time, so a stall of the target shows in all requests that it held up.
 //! Workers are connections × streams; HTTP/1 has one stream a connection.
 //!
-//! `loadgen control` holds gRPC streams instead; see the module.
+//! `loadgen control` holds gRPC streams instead, `loadgen bytes` moves bytes; see the modules.
 
 mod args;
+mod bytes;
 mod control;
 mod histogram;
 mod http1;
@@ -32,6 +33,8 @@ fn main() -> ExitCode {
     let mut words = std::env::args().skip(1).peekable();
     let outcome = if words.next_if(|word| word == "control").is_some() {
         control::parse(words).and_then(|options| control::run(&options, &print))
+    } else if words.next_if(|word| word == "bytes").is_some() {
+        bytes::parse(words).and_then(|options| bytes::run(&options, &print))
     } else {
         args::parse(words).and_then(|args| run(&args).map(|line| print(&line)))
     };
