@@ -118,8 +118,9 @@ class Election:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self.leader:
-            with contextlib.suppress(KubeError):
+        led, self._until_s = self.leader, 0.0
+        if led:
+            with contextlib.suppress(KubeError, TimeoutError):
                 async with asyncio.timeout(2.0):
                     await self._release()
 
