@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric, UnknownMetricFamily
 from prometheus_client.registry import Collector
 
 from linkerd.errors import LinkerdError
@@ -121,7 +121,7 @@ def _profiles(
         "service_subscribers", "Streams of a service's settings.", ("namespace", "name"), services
     )
     yield GaugeMetricFamily("workload_subscribers", "Streams of addresses' profiles.", workloads)
-    yield CounterMetricFamily("workload_updates", "Changes of those.", workload_updates)
+    yield _counter("workload_updates", "Changes of those.", (), {(): workload_updates})
 
 
 def _destination_stores(cluster: Cluster) -> dict[str, Store[Any]]:
@@ -194,8 +194,9 @@ def _gauge(name: str, text: str, labels: tuple[str, ...], values: Any) -> GaugeM
     return family
 
 
-def _counter(name: str, text: str, labels: tuple[str, ...], values: Any) -> CounterMetricFamily:
-    family = CounterMetricFamily(name, text, labels=labels)
+def _counter(name: str, text: str, labels: tuple[str, ...], values: Any) -> Metric:
+    """Returns a counter under Linkerd's name, which lacks the `_total` that a declared one gets."""
+    family = UnknownMetricFamily(name, text, labels=labels)
     for key, value in values.items():
         family.add_metric(key, value)
     return family

@@ -324,7 +324,7 @@ async def test_destination_answers_and_pushes(bed: Bed) -> None:
         for series in (
             f'endpoints_subscribers{{{labels},service="web-svc"}} 1.0',
             f'endpoints_pods{{{labels},service="web-svc"}} 2.0',
-            f'endpoints_updates_total{{{labels},service="web-svc"}} 1.0',
+            f'endpoints_updates{{{labels},service="web-svc"}} 1.0',
             'service_subscribers{name="web-svc",namespace="emojivoto"} 1.0',
             "workload_subscribers 1.0",
             'pod_cache_size{cluster="local"} 2.0',
