@@ -5,6 +5,7 @@ Each test is a line of commands that a document could have. The installed kubect
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import select
@@ -23,6 +24,7 @@ pytestmark = [
     pytest.mark.timeout(200),
 ]
 _LINKERD = [sys.executable, "-c", "from linkerd.cli.main import main; raise SystemExit(main())"]
+_OTHER_IMAGE = {"spec": {"template": {"spec": {"containers": [{"name": "web", "image": "other"}]}}}}
 _DEADLINE_S = 60.0
 
 
@@ -82,6 +84,45 @@ def test_objects_are_labelled_annotated_scaled_and_shown(shell: Shell) -> None:
     rolled = shell.kubectl("rollout", "status", "deploy", "-n", "shop", "--timeout", "50s")
     assert rolled.endswith('deployment "web" successfully rolled out\n')
     assert "2/2" in shell.kubectl("get", "deploy", "-n", "shop")
+
+
+def test_objects_are_printed_as_asked(shell: Shell) -> None:
+    path = "jsonpath={.spec.ports[0].containerPort} {.items[*].metadata.name}"
+    get = ("get", "deploy", "-n", "shop")
+    assert " web" == shell.kubectl(*get, "-o", path)
+    assert shell.kubectl(*get, "--no-headers").startswith("web ")
+    assert "app=web" in shell.kubectl(*get, "--show-labels")
+    assert "" == shell.kubectl(*get, "--field-selector", "metadata.name=other")
+    refused = shell.linkerd("local", "kubectl", *get, "-o", "jsonp")
+    assert "output format 'jsonp' not recognized" in refused.stderr
+
+
+def test_a_watch_prints_what_changes(shell: Shell) -> None:
+    words = ("local", "kubectl", "get", "ns", "--watch")
+    with subprocess.Popen(
+        [*_LINKERD, *words], stdout=subprocess.PIPE, text=True, env=shell.environment
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("NAME ")
+            shell.kubectl("create", "ns", "seen-later")
+            while not (line := process.stdout.readline()).startswith("seen-later"):
+                assert line, "the watch ended"
+            assert "Active" in line
+        finally:
+            process.terminate()
+    shell.kubectl("delete", "ns", "seen-later", "--wait=false")
+
+
+def test_an_undone_rollout_has_the_template_before(shell: Shell) -> None:
+    target = ("deploy/web", "-n", "shop")
+    image = "jsonpath={.spec.template.spec.containers[0].image}"
+    shell.kubectl("patch", *target, "-p", json.dumps(_OTHER_IMAGE))
+    assert "other" == shell.kubectl("get", *target, "-o", image)
+    assert "deployment.apps/web rolled back\n" == shell.kubectl("rollout", "undo", *target)
+    assert "web" == shell.kubectl("get", *target, "-o", image)
+    shell.kubectl("rollout", "status", *target, "--timeout", "50s")
+    assert "REVISION" in shell.kubectl("rollout", "history", *target)
 
 
 def test_a_restart_replaces_the_pods(shell: Shell) -> None:

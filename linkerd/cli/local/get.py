@@ -3,12 +3,17 @@
 Examples:
   linkerd local get pods -A
   linkerd local get deploy web -n emojivoto -o yaml
+  linkerd local get pods -n emojivoto --watch
+  linkerd local get svc web-svc -n emojivoto -o jsonpath='{.spec.clusterIP}'
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from linkerd.cli import _args
@@ -16,9 +21,11 @@ from linkerd.errors import UsageError
 
 if TYPE_CHECKING:
     from linkerd.kube.client import KubeClient
+    from linkerd.kube.resources import Resource
 
 SUMMARY = "Show objects of the local cluster"
 USAGE = "TYPE [NAME...]"
+_TABLES = ("table", "wide")
 _TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 
 
@@ -28,8 +35,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("words", nargs="+", metavar="TYPE [NAME]", help="for instance pods")
     parser.add_argument("-l", "--selector", default="", help="label selector")
+    parser.add_argument("--field-selector", default="", metavar="SELECTOR",
+                        help="for instance metadata.name=web")  # fmt: skip
+    parser.add_argument("-w", "--watch", action="store_true", help="go on with every change")
+    parser.add_argument("--no-headers", action="store_true", help="only the rows of a table")
+    parser.add_argument("--show-labels", action="store_true", help="labels as the last column")
     _args.add_namespace(parser, "namespace of the objects", all=True)
-    _args.add_output(parser, ("table", "wide", "yaml", "json", "name"))
+    parser.add_argument("-o", "--output", default="table", metavar="FORMAT",
+                        help="table (the default), wide, yaml, json, name or jsonpath=TEMPLATE",
+                        )  # fmt: skip
     add_flags(parser)
 
 
@@ -43,6 +57,9 @@ def run(args: argparse.Namespace) -> int:
     kinds, names = _split(args.words)
     if names and (args.all_namespaces or args.selector):
         raise UsageError("a name cannot be given together with -A or -l")
+    if args.watch and (len(kinds) > 1 or len(names) > 1 or args.output not in _TABLES):
+        raise UsageError("--watch shows a table of one type or one object")
+    show = _shower(args, many=len(kinds) > 1)
 
     async def main(kube: KubeClient) -> bool:
         from linkerd.cli.local import _kinds
@@ -51,19 +68,52 @@ def run(args: argparse.Namespace) -> int:
         for kind in kinds:
             resource = await _kinds.resolve(kube, kind)
             for name in names or [""]:
-                path = resource.path(namespace, name)
-                params = {"labelSelector": args.selector} if args.selector else {}
-                accept = _TABLE if args.output in ("table", "wide") else "application/json"
-                answer = await kube.request("GET", path, params, accept=accept)
-                if accept != _TABLE:
-                    answer = _as_list(answer, resource.api_version, resource.kind)
-                shown |= _show(answer, args, many=len(kinds) > 1)
+                shown |= show(await _asked(kube, resource, namespace, name, args))
+                if args.watch:
+                    await _follow(kube, resource, namespace, name, args, show)
         return shown
 
     if not _connect.run(config, main):
         where = "" if namespace is None else f" in {namespace} namespace"
         print(f"No resources found{where}.", file=sys.stderr)
     return 0
+
+
+async def _asked(
+    kube: KubeClient, resource: Resource, namespace: str | None, name: str, args: argparse.Namespace
+) -> dict[str, Any]:
+    selectors = {"labelSelector": args.selector, "fieldSelector": args.field_selector}
+    params = {} if name else {key: value for key, value in selectors.items() if value}
+    accept = _TABLE if args.output in _TABLES else "application/json"
+    answer: dict[str, Any] = await kube.request(
+        "GET", resource.path(namespace, name), params, accept=accept
+    )
+    if accept == _TABLE:
+        return answer
+    return _as_list(answer, resource.api_version, resource.kind)
+
+
+async def _follow(
+    kube: KubeClient,
+    resource: Resource,
+    namespace: str | None,
+    name: str,
+    args: argparse.Namespace,
+    show: Callable[[dict[str, Any]], bool],
+) -> None:
+    """Shows an object's row again whenever the object changed; for ever."""
+    from linkerd.errors import NotFound
+    from linkerd.kube.watch import Applied
+
+    fields = f"metadata.name={name}" if name else args.field_selector
+    async for event in kube.watch(
+        resource, namespace, label_selector=args.selector, field_selector=fields
+    ):
+        if isinstance(event, Applied):
+            metadata = event.object["metadata"]
+            with contextlib.suppress(NotFound):
+                where = metadata.get("namespace")
+                show(await _asked(kube, resource, where, metadata["name"], args))
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
@@ -89,19 +139,60 @@ def _without_managers(body: dict[str, Any]) -> dict[str, Any]:
     return {**body, "metadata": metadata}
 
 
-def _show(answer: dict[str, Any], args: argparse.Namespace, *, many: bool) -> bool:
+def _shower(args: argparse.Namespace, *, many: bool) -> Callable[[dict[str, Any]], bool]:
+    """Returns what prints an answer as `-o` asks, and tells whether there was anything.
+
+    Raises:
+        UsageError: there is no such format.
+    """
+    if args.output in _TABLES:
+        return _table_shower(args, many=many)
+    if args.output in ("name", "json", "yaml"):
+        return functools.partial(_show_objects, output=args.output)
+    kind, equals, template = args.output.partition("=")
+    if kind != "jsonpath" or not equals:
+        raise UsageError(
+            f"output format {args.output!r} not recognized:"
+            " use table, wide, yaml, json, name or jsonpath=…"
+        )
+    from linkerd.viz.tap import jsonpath
+
+    fill = jsonpath.compile(template)
+
+    def filled(answer: dict[str, Any]) -> bool:
+        print(fill(answer), end="")
+        return True
+
+    return filled
+
+
+def _table_shower(args: argparse.Namespace, *, many: bool) -> Callable[[dict[str, Any]], bool]:
     from linkerd.cli.local import _tables
 
-    if answer.get("kind") == "Table":
-        options = {"wide": args.output == "wide", "namespaces": args.all_namespaces}
-        text = _tables.render(answer, **options)
-        print(text + ("\n" if many and text else ""), end="")
+    options = {
+        "wide": args.output == "wide",
+        "namespaces": args.all_namespaces,
+        "labels": args.show_labels,
+    }
+    widths: list[int] = []
+
+    def show(answer: dict[str, Any]) -> bool:
+        header = not args.no_headers and (many or not widths)
+        text = _tables.render(answer, header=header, widths=widths, **options)
+        print(text + ("\n" if many and text else ""), end="", flush=True)
+        if many:
+            widths.clear()
         return bool(text)
+
+    return show
+
+
+def _show_objects(answer: dict[str, Any], *, output: str) -> bool:
     items = answer.get("items", [answer])
-    if args.output == "name":
+    if output == "name":
         for item in items:
             print(f"{item['kind'].lower()}/{item['metadata']['name']}")
-    elif args.output == "json":
+    elif output == "json":
         import json
 
         print(json.dumps(answer, indent=4))

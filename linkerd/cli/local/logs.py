@@ -28,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")
     parser.add_argument("--tail", type=int, metavar="LINES", help="only the last lines")
     parser.add_argument("--since", type=_args.duration, metavar="TIME", help="only newer lines")
+    parser.add_argument("--timestamps", action="store_true", help="begin lines with their time")
     parser.add_argument("-p", "--previous", action="store_true", help="of the instance before")
     _args.add_namespace(parser, "namespace of the pod")
     add_flags(parser)
@@ -54,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
             follow=args.follow,
             tail=args.tail,
             since_s=None if args.since is None else int(args.since),
+            timestamps=args.timestamps,
             previous=args.previous,
         ):
             sys.stdout.buffer.write(chunk)
