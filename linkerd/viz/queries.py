@@ -69,6 +69,11 @@ class Matchers:
         self._parts[label] = f'{label}!=""'
         return self
 
+    def absent(self, label: str) -> Matchers:
+        """Requires `label` to be empty."""
+        self._parts[label] = f'{label}=""'
+        return self
+
     def copy(self) -> Matchers:
         """Returns independent matchers with the same content."""
         twin = Matchers()

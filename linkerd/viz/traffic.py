@@ -66,22 +66,27 @@ def query(selected: queries.Object, window: str) -> dict[str, str]:
         [target] if kind.name == "service" else list({str(m): m for m in (source, target)}.values())
     )
     own_pods = ("pod",) if kind.name == "pod" else ()
-    names = [KINDS[name].label for name in _WORKLOADS[:-1]] + list(own_pods)
+    workloads = [KINDS[name].label for name in _WORKLOADS[:-1]]
+    names = [*workloads, *own_pods]
     by = ["namespace", *names, "dst_namespace", *(f"dst_{name}" for name in names)]
     by += ["dst_service", "tls"]
+    parts = [(side, by) for side in sides]
+    if not own_pods:
+        open_sides = sides if kind.name == "namespace" else [target]
+        parts += [(_without_owner(side, workloads), [*by, "pod"]) for side in open_sides]
     asked = {
         "requests": _either(
             queries.increase("response_total", side, (*by, "classification"), window)
-            for side in sides
+            for side, by in parts
         ),
         "tcp": _either(
             f"sum(tcp_open_connections{side.copy().equal('peer', 'dst')}) by ({', '.join(by)})"
-            for side in sides
+            for side, by in parts
         ),
         "p99": _either(
             "histogram_quantile(0.99, sum(irate(response_latency_ms_bucket"
             f"{side}[{window}])) by (le, {', '.join(by)}))"
-            for side in sides
+            for side, by in parts
         ),
     }
     if kind.name != "service":
@@ -90,6 +95,14 @@ def query(selected: queries.Object, window: str) -> dict[str, str]:
             "response_total", inbound, (*plain, "classification"), window
         )
     return asked
+
+
+def _without_owner(side: queries.Matchers, workloads: list[str]) -> queries.Matchers:
+    """Returns the part of a side whose callers are pods that nobody owns: they show as pods."""
+    bare = side.copy()
+    for label in workloads:
+        bare.absent(label)
+    return bare
 
 
 def _either(parts: Iterable[str]) -> str:

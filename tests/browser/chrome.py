@@ -28,6 +28,7 @@ FLAGS = [
 ]
 PATIENCE_MS = 40_000
 SCREENSHOTS = Path(__file__).resolve().parent.parent.parent / "docs" / "screenshots"
+_AXE = SCREENSHOTS.parent.parent / "web" / "node_modules" / "axe-core" / "axe.min.js"
 _WIDTH, _HEIGHT = 1280, 860
 _PAUSE_S = 0.2
 # Texts of cells without what only screen readers or only eyes get.
@@ -172,3 +173,18 @@ async def overflow(page: Page) -> int:
         "document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
     )
     return width
+
+
+async def barriers(page: Page) -> list[str]:
+    """Returns what axe-core finds serious or critical: the rule, its text and where."""
+    if not await page.evaluate("'axe' in window"):
+        await page.evaluate(_AXE.read_text())
+    found: list[dict[str, Any]] = await page.evaluate(
+        "axe.run({resultTypes: ['violations']}).then(all => all.violations)"
+    )
+    return [
+        f"{rule['id']}: {rule['help']}: {node['target']} {node['failureSummary']}"
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]

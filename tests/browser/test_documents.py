@@ -15,7 +15,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from linkerd.kube.resources import CLUSTER_ROLE_BINDINGS
-from tests.browser.chrome import Watched, opened, overflow, unnamed, until
+from tests.browser.chrome import Watched, barriers, opened, overflow, unnamed, until
 from tests.integration.mesh import ROOT, Mesh
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(900)]
@@ -197,24 +197,27 @@ async def test_the_articles_pods_show_who_called_whom(tab: Watched, mesh: Mesh) 
     await asyncio.to_thread(mesh.apply, await asyncio.to_thread(mesh.inject, manifest))
     await asyncio.to_thread(mesh.wait, "echo-meshed")
 
-    async def missing() -> str:
+    async def shown(table: str) -> str:
+        """Calls again each time: what was called a minute ago is shown no more."""
         done = await asyncio.to_thread(
             mesh.run_in, "ubuntu", "echo-meshed", "curl", "-s", "http://http-echo", container="ubuntu"
         )  # fmt: skip
         if b"Hello from http-echo" not in done.stdout:
             return str(done)
-        cells = tab.page.get_by_role("table", name="Outbound").locator("tbody tr")
-        return "" if await cells.filter(has_text="100.00%").count() else "no traffic is shown"
+        cells = tab.table(table).locator("tbody tr").filter(has_text="100.00%")
+        return "" if await cells.count() else f"no traffic is shown in {table}"
 
     await tab.go("/namespaces/echo-meshed/pods/ubuntu")
-    await until(missing, 120)
+    await until(lambda: shown("Outbound"), 120)
     assert "pod/ubuntu" == await tab.heading()
     assert "√ mTLS" == (await tab.cells("Outbound", "http-echo"))["Secured"]
-    await tab.page.get_by_role("link", name="Grafana", exact=True).first.click()
+    await tab.page.get_by_role("main").get_by_role("link", name="Grafana", exact=True).click()
+    assert "Linkerd Pod" == await tab.heading()
     rate = re.compile(r"^REQUEST RATE: → http-echo")
     await expect(tab.page.get_by_role("figure", name=rate).first).to_be_visible()
     await tab.go("/namespaces/echo-meshed/deployments/http-echo")
-    assert "100.00%" == (await tab.cells("Inbound", "ubuntu"))["Success rate"]
+    await until(lambda: shown("Inbound"), 120)
+    assert "ubuntu" in await tab.table("Inbound").locator("tbody tr").first.inner_text()
 
 
 async def test_tap_shows_single_requests_with_all_that_is_known(tab: Watched) -> None:
@@ -310,7 +313,7 @@ async def test_everything_is_reached_with_the_keyboard(tab: Watched) -> None:
 async def test_pages_are_named_deep_linked_and_fit(
     browser: Browser, address: str, scheme: str
 ) -> None:
-    """Every page by its bookmark: its heading, names for screen readers, no sideways scrolling."""
+    """Every page by its bookmark: heading, names for screen readers, no sideways scrolling, axe."""
     wide = await opened(browser, address, scheme=scheme)
     small = await opened(browser, address, scheme=scheme, width=390)
     for path, heading in PAGES.items():
@@ -320,6 +323,8 @@ async def test_pages_are_named_deep_linked_and_fit(
             await expect(tab.page).to_have_title(re.compile(r" · Linkerd viz$"))
             assert [] == await unnamed(tab.page), path
             assert await overflow(tab.page) <= 0, path
+            if tab is wide or scheme == "light":  # colours do not change with the width
+                assert [] == await barriers(tab.page), path
     if scheme == "dark":
         await wide.go("/namespaces/emojivoto")
         await expect(wide.page.locator(".plot canvas")).to_have_count(3)

@@ -45,15 +45,16 @@ export interface Picture {
  * Returns the picture; positions are those of centres, frames' of their upper left corner.
  *
  * @param grouped Whether each namespace gets a frame.
+ * @param upright Whether calls go down instead of to the right, for narrow screens.
  */
-export function drawn(edges: Edge[], grouped: boolean): Picture {
+export function drawn(edges: Edge[], grouped: boolean, upright: boolean): Picture {
   const nodes = new Map<string, Node>();
   for (const edge of edges) {
     nodes.set(nodeKey(edge.src), edge.src);
     nodes.set(nodeKey(edge.dst), edge.dst);
   }
   const graph = new Graph({ compound: grouped });
-  graph.setGraph({ rankdir: "LR", nodesep: 22, edgesep: 16, ranksep: 64, marginx: 16, marginy: 16 });
+  graph.setGraph({ rankdir: upright ? "TB" : "LR", nodesep: 22, edgesep: 16, ranksep: upright ? 30 : 64, marginx: 16, marginy: 16 });
   graph.setDefaultEdgeLabel(() => ({}));
   for (const [key, node] of nodes) {
     graph.setNode(key, { width: WIDTH, height: HEIGHT });
@@ -74,7 +75,7 @@ export function drawn(edges: Edge[], grouped: boolean): Picture {
     const [from, to] = [nodeKey(edge.src), nodeKey(edge.dst)];
     const found = graph.edge(from, to) as { points: Point[]; x: number; y: number };
     const middle = { x: found.x, y: found.y };
-    return { key: edgeKeyOf(edge), path: smooth(through(found.points, middle)), ...middle };
+    return { key: edgeKeyOf(edge), path: smooth(through(found.points, middle, upright ? "y" : "x")), ...middle };
   });
   const frames = framed(boxes);
   const size = graph.graph() as { width: number; height: number };
@@ -109,10 +110,10 @@ function framed(boxes: Box[]): Frame[] {
 }
 
 /** The points with the label's place among them, so that the line passes below its label. */
-function through(points: Point[], middle: Point): Point[] {
-  const at = points.findIndex((point) => point.x >= middle.x);
+function through(points: Point[], middle: Point, along: "x" | "y"): Point[] {
+  const at = points.findIndex((point) => point[along] >= middle[along]);
   const near = points[at];
-  if (near && Math.abs(near.x - middle.x) < 4) return points.map((one, place) => (place === at ? middle : one));
+  if (near && Math.abs(near[along] - middle[along]) < 4) return points.map((one, place) => (place === at ? middle : one));
   return at < 0 ? points : [...points.slice(0, at), middle, ...points.slice(at)];
 }
 

@@ -27,10 +27,28 @@ def test_a_graph_asks_for_both_directions_of_a_namespace() -> None:
     )
     theirs = 'direction="outbound", target_port!~"4190|4191", dst_namespace="emojivoto"'
     assert f" or sum(increase(response_total{{{theirs}}}" in asked["requests"]
-    assert " or " not in traffic.query(Object("namespace"), "1m")["requests"]
+    assert "dst_namespace=" not in traffic.query(Object("namespace"), "1m")["requests"]
     assert "outside" not in traffic.query(Object("service", "a", "b"), "1m")
     with pytest.raises(UsageError):
         traffic.query(Object("server"), "1m")
+
+
+@pytest.mark.parametrize(
+    ("selected", "sides"),
+    [
+        (Object("namespace", "", "shop"), ['namespace="shop"', 'dst_namespace="shop"']),
+        (Object("deployment", "shop", "web"), ['dst_namespace="shop", dst_deployment="web"']),
+        (Object("service", "shop", "web"), ['dst_namespace="shop", dst_service="web"']),
+        (Object("pod", "shop", "web-1"), []),
+    ],
+)
+def test_callers_that_nobody_owns_are_asked_by_pod(selected: Object, sides: list[str]) -> None:
+    parts = traffic.query(selected, "1m")["requests"].split(" or ")
+    bare = [part for part in parts if 'deployment="", ' in part]
+    assert len(sides) == len(bare)
+    for side, part in zip(sides, bare, strict=True):
+        assert f'{side}, deployment="", statefulset=""' in part
+        assert "tls, pod, classification)" in part
 
 
 def test_edges_have_rates_health_and_identity() -> None:
