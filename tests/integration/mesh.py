@@ -7,12 +7,13 @@ objects and running commands in pods goes through our client.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,20 @@ class Mesh:
     def apply_objects(self, *objects: Object) -> None:
         """Applies objects."""
         self.apply("\n---\n".join(json.dumps(one) for one in objects))
+
+    def remove(self, text: str) -> None:
+        """Deletes what manifests name."""
+        self.linkerd("local", "kubectl", "delete", "-f", "-", stdin=text)
+
+    @contextlib.contextmanager
+    def having(self, *objects: Object) -> Iterator[None]:
+        """Has objects while the context is open."""
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        self.apply(text)
+        try:
+            yield
+        finally:
+            self.remove(text)
 
     def inject(self, text: str) -> str:
         """Returns what `linkerd inject` makes of manifests."""

@@ -2,6 +2,7 @@
 
 http TEXT PORT      answers every request with TEXT and the client's identity header
 flaky TEXT PORT     the same, but every second request fails with 503
+slow TEXT PORT      the same, three seconds late
 echo PORT           sends back what it gets
 banner TEXT PORT    speaks first: sends TEXT, then echoes, as SMTP and MySQL do
 idle                does nothing, for clients started by exec
@@ -16,17 +17,19 @@ import signal
 import socket
 import socketserver
 import sys
+import time
 
 _SILENCE_S = 1.0
 
 
-def serve_http(text: str, port: str, *, flaky: bool = False) -> None:
+def serve_http(text: str, port: str, *, flaky: bool = False, late_s: float = 0) -> None:
     requests = itertools.count()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            time.sleep(late_s)
             who = self.headers.get("l5d-client-id", "nobody")
             body = f"{text} {self.headers.get('x-marker', '')} for {who}\n".encode()
             self.send_response(503 if flaky and next(requests) % 2 else 200)
@@ -69,6 +72,8 @@ def main(argv: list[str]) -> None:
             serve_http(text, port)
         case ["flaky", text, port]:
             serve_http(text, port, flaky=True)
+        case ["slow", text, port]:
+            serve_http(text, port, late_s=3)
         case ["echo", port]:
             serve_tcp(port)
         case ["banner", text, port]:

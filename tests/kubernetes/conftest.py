@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.integration.conftest import farewells  # noqa: F401 - a fixture
 
 _HERE = Path(__file__).resolve().parent
 
@@ -24,12 +24,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(
                 pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
             )
-
-
-@pytest.fixture(scope="session", autouse=True)
-def farewells() -> Iterator[None]:
-    """Lets the collector complain of the last test's sockets while complaints may pass."""
-    yield
-    # An object that its finalizer kept needs a second look.
-    for _ in range(3):
-        gc.collect()

@@ -62,6 +62,10 @@ class KubernetesMesh(Mesh):
         """Applies manifests as users do."""
         self.kubectl("apply", "-f", "-", stdin=text)
 
+    def remove(self, text: str) -> None:
+        """Deletes what manifests name, as users do."""
+        self.kubectl("delete", "-f", "-", stdin=text)
+
     def do(self, work: Callable[[KubeClient], Awaitable[Any]]) -> Any:
         """Runs `work` with a client of the cluster; returns its result."""
         import asyncio

@@ -39,6 +39,14 @@ from tests.integration.test_mesh import (  # noqa: F401 - collected here once mo
     test_meshed_and_unmeshed_pods_reach_each_other,
     test_plain_tcp_passes,
 )
+from tests.integration.test_traffic_policies import (  # noqa: F401 - collected here once more
+    test_a_rate_limit_turns_away_what_is_too_much,
+    test_a_request_that_takes_too_long_is_given_up,
+    test_a_service_profile_retries_what_fails,
+    test_paths_are_admitted_one_by_one,
+    test_traffic_out_of_the_cluster_may_be_denied,
+    workloads,
+)
 from tests.kubernetes.mesh import KubernetesMesh
 
 pytestmark = pytest.mark.timeout(300)
@@ -50,7 +58,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesMesh]:
     try:
         mesh.start()
         mesh.install()
-        mesh.apply_objects(a_namespace("lab"), *_workloads(), *_flaky())
+        mesh.apply_objects(a_namespace("lab"), *_workloads(), *workloads(), *_flaky())
         mesh.wait("lab")
         until(lambda: _listening(mesh), "the programs listen", timeout_s=60)
         yield mesh
