@@ -38,10 +38,13 @@ ROWS = {
         "starvation",
         "Without descriptors, memory, time or disk the proxy sheds, and recovers",
     ),
+    "R11": ("failover", "Who dies takes only its own requests along"),
+    "R07": ("headless", "Without a control plane what is known goes on"),
+    "R30": ("ledger", "Nothing is lost and nothing is done twice"),
     "R06": ("labels", "Names that clients make up do not become memory"),
     "R02": ("burst", "What a burst takes is little, and is given back"),
     "R01": ("sustained", "A steady load for minutes changes nothing"),
-    "R25": ("slow", "Slow clients lose their connection, and hurt nobody else"),
+    "R25": ("slow", "Slow clients lose their connection or cost little, and hurt nobody else"),
     "R19": ("attacks", "Attacks on HTTP/2 are cut, and cost neither memory nor other clients"),
 }
 

@@ -35,6 +35,8 @@ CLIENT_IP, SERVER_IP, OUTSIDE_IP = "10.231.0.1", "10.231.0.2", "10.231.1.1"
 SERVICE_IP = "10.96.0.10"
 # Ports of the server pod: what the testkit echoes as HTTP and as bytes, and what a check serves itself.
 HTTP, BYTES, OWN, GUARDED = 8080, 8081, 8082, 8083
+# Ports of the server pod that pass its proxy by: endpoints that are not meshed.
+DIRECT = (9001, 9002, 9003)
 SUFFIX = "score.serviceaccount.identity.linkerd.cluster.local"
 CLIENT_ID, SERVER_ID = f"client.{SUFFIX}", f"server.{SUFFIX}"
 READY_WITHIN_S = 60.0
@@ -106,6 +108,7 @@ class Mesh:
         self.folder.chmod(0o755)
         self.authority = self.folder / "authority"
         self._hosts: list[Host] = []
+        self.controls: list[subprocess.Popen[bytes]] = []
         try:
             self._build({**default_world(), **(world or {})}, dict(env or {}), wrap)
         except BaseException:
@@ -129,7 +132,8 @@ class Mesh:
         for side in (self.server, self.client):
             side.run(
                 f"{PROXY} init --incoming-proxy-port 4143 --outgoing-proxy-port 4140"
-                f" --proxy-uid {PROXY_UID} --inbound-ports-to-ignore 4190,4191 --log-level error"
+                f" --proxy-uid {PROXY_UID} --log-level error"
+                f" --inbound-ports-to-ignore 4190,4191,{DIRECT[0]}-{DIRECT[-1]}"
             )
         start = [str(TESTKIT), "serve", str(self.folder / "applications.json")]
         self.server.start("applications", start, 1)
@@ -151,15 +155,20 @@ class Mesh:
     ) -> subprocess.Popen[bytes]:
         """Starts control plane and proxy of a pod, returns the proxy."""
         folder = self.identity(identity)
-        control = [str(TESTKIT), "serve", str(self.folder / "control.json")]
-        process = side.start("control", control, 1)
-        side.wait_for_port("control", 8086, process)
+        self.start_control(side)
         variables = {**_environment(folder, identity, ip), **env}
         named = {f"LINKERD2_PROXY_{key}": value for key, value in variables.items()}
         command = [*wrap, str(PROXY)]
         process = side.start("proxy", command, 0, uid=PROXY_UID, env=named)
         side.wait_for_port("proxy", 4143, process)
         return process
+
+    def start_control(self, side: Host) -> None:
+        """Starts the scripted control plane of a pod; it is the last of `controls`."""
+        command = [str(TESTKIT), "serve", str(self.folder / "control.json")]
+        process = side.start("control", command, 1)
+        side.wait_for_port("control", 8086, process)
+        self.controls.append(process)
 
     def identity(self, name: str) -> Path:
         """A folder with a key and a request for `name`, and the trust anchors."""
@@ -208,13 +217,17 @@ class Mesh:
         return (self.folder / f"{side.name}-proxy.log").read_text(errors="replace")
 
     def alive(self) -> bool:
-        """Whether both proxies run and never panicked."""
-        calm = not any("panicked" in self.log(side) for side in (self.client, self.server))
-        return calm and all(
+        """Whether both proxies and all that belongs to them run, and no proxy panicked."""
+        return self.proxies_live() and all(
             process.poll() is None
             for side in (self.client, self.server)
             for process in side.processes
         )
+
+    def proxies_live(self) -> bool:
+        """Whether both proxies run and never panicked."""
+        calm = not any("panicked" in self.log(side) for side in (self.client, self.server))
+        return calm and all(proxy.poll() is None for proxy in self.proxies)
 
     def close(self) -> None:
         """Ends everything."""

@@ -1,15 +1,13 @@
 """R01: three minutes at a steady rate through both proxies, over HTTP/1, HTTP/2 and gRPC."""
 
-import json
-import subprocess
 import time
 from collections.abc import Iterator
 
 from bench.rig import memory_kb
-from tests.scorecard.mesh import HTTP, ROOT, SERVICE_IP, Mesh
+from tests.scorecard.load import report, running
+from tests.scorecard.mesh import HTTP, Mesh
 from tests.scorecard.rows import Line, at_least, at_most, exactly
 
-LOADGEN = ROOT / "target" / "release" / "loadgen"
 # The full form is 30 minutes; this one is the three of continuous integration.
 SECONDS = 180
 _MIX = (
@@ -34,17 +32,19 @@ _MIX = (
 def check() -> Iterator[Line]:
     """Finds what the pair carries, then takes 70 % of it for three minutes."""
     with Mesh() as mesh:
-        most = sum(_load(mesh, words, 3.0, None)["rps"] for _, words in _MIX) / len(_MIX)
+        most = sum(report(running(mesh, HTTP, words, 3.0, None))["rps"] for _, words in _MIX) / len(
+            _MIX
+        )
         rate = max(30.0, 0.7 * most / len(_MIX))
-        loads = [_start(mesh, words, float(SECONDS), rate) for _, words in _MIX]
+        loads = [running(mesh, HTTP, words, float(SECONDS), rate) for _, words in _MIX]
         time.sleep(SECONDS / 3)
         early = [memory_kb(proxy)["rss"] for proxy in mesh.proxies]
-        reports = [_report(load) for load in loads]
+        reports = [report(load) for load in loads]
         late = [memory_kb(proxy)["rss"] for proxy in mesh.proxies]
-        for (name, _), report in zip(_MIX, reports, strict=True):
-            yield exactly("R01", f"{name}-errors", report["failed"], "requests", 0)
+        for (name, _), result in zip(_MIX, reports, strict=True):
+            yield exactly("R01", f"{name}-errors", result["failed"], "requests", 0)
             yield at_least(
-                "R01", f"{name}-answered", report["completed"], "requests", rate * SECONDS * 0.95
+                "R01", f"{name}-answered", result["completed"], "requests", rate * SECONDS * 0.95
             )
         for side, before, after in zip(("server", "client"), early, late, strict=True):
             drift = max(0.0, (after - before) / before * 100)
@@ -54,29 +54,3 @@ def check() -> Iterator[Line]:
         )
         yield exactly("R01", "errors-made-by-proxies", shed, "responses", 0)
         yield exactly("R01", "crashed", int(not mesh.alive()), "proxies", 0)
-
-
-def _start(
-    mesh: Mesh, words: list[str], seconds: float, rate: float | None
-) -> subprocess.Popen[bytes]:
-    command = ["ip", "netns", "exec", mesh.client.name, "taskset", "-c", "1", str(LOADGEN)]
-    command += [
-        "--url",
-        f"http://{SERVICE_IP}:{HTTP}/status/200",
-        "--seconds",
-        str(seconds),
-        *words,
-    ]
-    if rate is not None:
-        command += ["--rate", f"{rate:.0f}"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE)
-
-
-def _report(load: subprocess.Popen[bytes]) -> dict[str, float]:
-    text, _ = load.communicate()
-    report: dict[str, float] = json.loads(text)
-    return report
-
-
-def _load(mesh: Mesh, words: list[str], seconds: float, rate: float | None) -> dict[str, float]:
-    return _report(_start(mesh, words, seconds, rate))
