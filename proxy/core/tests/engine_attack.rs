@@ -358,3 +358,22 @@ fn a_slow_rapid_reset_is_cut_in_seconds_and_a_client_that_cancels_some_is_not() 
     }
     assert_eq!(Io::Open, calm.client_io());
 }
+
+/// A proxy sends many clients' requests over one connection; one of them may be the attacker.
+#[test]
+fn a_rapid_reset_ends_no_request_of_others() {
+    let mut rig = rig();
+    rig.client(&get(1));
+    for n in 1..200 {
+        rig.client(&[post(2 * n + 1), reset(2 * n + 1, 8)].concat());
+    }
+    let goodbyes = frames::of(&rig.to_client, 7);
+    assert_eq!(1, goodbyes.len());
+    assert_eq!(code::ENHANCE_YOUR_CALM, goodbyes[0].code());
+    // What the client sent before it knew is nobody's fault.
+    rig.client(&[post(601), data(601, 0, b"x"), data(601, 1, b"")].concat());
+    assert_eq!(Io::Open, rig.client_io());
+    rig.server(&headers(1, 5, &[(":status", "200")]));
+    assert_eq!(1, frames::of(&rig.to_client, 1)[0].id);
+    assert_eq!(Io::Close, rig.client_io());
+}

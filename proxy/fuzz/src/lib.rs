@@ -19,6 +19,7 @@ pub const TARGETS: &[Target] = &[
     ("dns", targets::detect::dns),
     ("engine_bytes", targets::engine::bytes),
     ("engine_split", targets::engine::split),
+    ("engine_driver", targets::driver::driver),
     ("engine_h1", targets::engine::h1),
     ("engine_h2_frames", targets::engine::h2_frames),
     ("engine_hpack", targets::engine::hpack),

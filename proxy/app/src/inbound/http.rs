@@ -41,6 +41,9 @@ use tracing::debug;
 
 /// Targets with a client at hand; more are rare, since a pod has few ports.
 const CLIENTS_MAX: usize = 256;
+/// Streams that a client without an identity may have open when no setting says otherwise: those are
+/// anybody's, where a proxy in the mesh brings the requests of many.
+const STREAMS_OF_STRANGERS_MAX: u32 = 200;
 /// Metric handles that one connection keeps.
 const HANDLES_MAX: usize = 64;
 
@@ -133,7 +136,10 @@ impl Inbound {
             ClientTls::Mesh(Some(id)) => Some(id.as_str().to_owned()),
             ClientTls::Mesh(None) | ClientTls::Opaque(_) | ClientTls::None(_) => None,
         };
-        let settings = self.settings.inbound.server_http2;
+        let mut settings = self.settings.inbound.server_http2;
+        if !matches!(accepted.tls, ClientTls::Mesh(_)) {
+            settings.max_concurrent_streams.get_or_insert(STREAMS_OF_STRANGERS_MAX);
+        }
         let connection = Connection {
             client: self.client(accepted.target),
             peer: accepted.tls.peer(),

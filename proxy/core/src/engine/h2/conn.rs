@@ -368,7 +368,10 @@ impl Engine {
             return Ok(());
         };
         if id > h2.accept_to {
-            // Above what the last GOAWAY announced: the client knows that it was not processed.
+            // Above what the last GOAWAY announced: the client knows that it was not processed, and
+            // may have sent more of it before it knew.
+            h2.last = id;
+            h2.remember(id, Past::ResetHere);
             self.put_head(head);
             return Ok(());
         }
@@ -543,24 +546,26 @@ impl Engine {
         };
         self.fail_stream(stream, failure, None);
         if early {
-            self.h2_early_reset(key)?;
+            self.h2_early_reset(key);
         }
         Ok(())
     }
 
     /// Counts a request that the client took back before its answer: a few are normal, most of a
     /// steady many are an attack (CVE-2023-44487), be it slow because a hundred others do the same.
-    fn h2_early_reset(&mut self, key: Key) -> Done {
+    ///
+    /// A proxy sends requests of many clients over one connection, of which one may be the attacker:
+    /// nothing new is taken, and what others have under way is finished.
+    fn h2_early_reset(&mut self, key: Key) {
         let (limit, now) = (self.limits.early_resets, self.now);
         let Some(h2) = self.h2(key) else {
-            return Ok(());
+            return;
         };
         let early = h2.early.add(1, EARLY_LEAK, now);
         let opened = h2.opened.add(0, EARLY_LEAK, now);
         if early >= limit && early * 2 > opened {
-            return Err(CALM);
+            self.h2_part(key, code::ENHANCE_YOUR_CALM);
         }
-        Ok(())
     }
 
     fn h2_settings(&mut self, key: Key, head: FrameHead, payload: &[u8]) -> Done {

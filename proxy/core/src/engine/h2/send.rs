@@ -241,9 +241,29 @@ impl Engine {
         self.set_io(key, Io::Close);
     }
 
+    /// Takes nothing new from a client any more, and closes when what is under way is over.
+    pub(super) fn h2_part(&mut self, key: Key, error: u32) {
+        let after = self.limits.drain_timeout;
+        let Some(conn) = self.conns.get_mut(key) else {
+            return;
+        };
+        let Proto::H2(h2) = &conn.proto else { return };
+        if h2.accept_to != u32::MAX {
+            return;
+        }
+        conn.draining = true;
+        let empty = h2.ids.is_empty();
+        self.h2_goaway(key, error);
+        if empty {
+            self.set_io(key, Io::Close);
+        } else {
+            self.set_deadline(key, Deadline::Drain, Some(after));
+        }
+    }
+
     fn h2_goaway(&mut self, key: Key, error: u32) {
         let Some(h2) = self.h2(key) else { return };
-        let last = h2.last;
+        let last = h2.last.min(h2.accept_to);
         h2.accept_to = last;
         h2.going = true;
         if let Some(out) = self.out_of(key) {
