@@ -43,7 +43,7 @@ use tracing::debug;
 const CLIENTS_MAX: usize = 256;
 /// Streams that a client without an identity may have open when no setting says otherwise: those are
 /// anybody's, where a proxy in the mesh brings the requests of many.
-const STREAMS_OF_STRANGERS_MAX: u32 = 200;
+const STREAMS_OF_STRANGERS_MAX: u32 = 100;
 /// Metric handles that one connection keeps.
 const HANDLES_MAX: usize = 64;
 
@@ -138,7 +138,9 @@ impl Inbound {
         };
         let mut settings = self.settings.inbound.server_http2;
         if !matches!(accepted.tls, ClientTls::Mesh(_)) {
-            settings.max_concurrent_streams.get_or_insert(STREAMS_OF_STRANGERS_MAX);
+            settings
+                .max_concurrent_streams
+                .get_or_insert(STREAMS_OF_STRANGERS_MAX);
         }
         let connection = Connection {
             client: self.client(accepted.target),

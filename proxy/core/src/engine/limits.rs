@@ -65,7 +65,7 @@ impl Default for Limits {
             chunk_line: 1024,
             early_resets: 100,
             noise: 1000,
-            glitches: 200,
+            glitches: 100,
             continuations: 64,
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),

@@ -25,6 +25,8 @@ const CALM: Fatal = Fatal(code::ENHANCE_YOUR_CALM);
 const MAX_WINDOW: i64 = 0x7fff_ffff;
 /// Interim responses that one request may have.
 const MAX_INTERIM: u32 = 64;
+/// Glitches that a head above the limit counts for.
+const GLUTTON: u32 = 4;
 /// Requests taken back in a second that are nobody's attack.
 const EARLY_LEAK: u32 = 20;
 
@@ -116,6 +118,16 @@ impl Engine {
             return Err(CALM);
         }
         Ok(())
+    }
+
+    /// Counts a head that is too large, which costs more to read than to send. Others' requests may
+    /// share the connection, so what is under way is finished.
+    fn h2_glutton(&mut self, key: Key) {
+        let (limit, now) = (self.limits.glitches, self.now);
+        let Some(h2) = self.h2(key) else { return };
+        if h2.glitches.add(GLUTTON, 10, now) > limit {
+            self.h2_part(key, code::ENHANCE_YOUR_CALM);
+        }
     }
 
     /// True when `id` could not have been used yet.
@@ -409,7 +421,8 @@ impl Engine {
             let stream = self.streams.insert(stream);
             self.h2_adopt(key, id, stream);
             self.answer(stream, 431, &HeadEdit::default(), b"");
-            return self.h2_glitch(key);
+            self.h2_glutton(key);
+            return Ok(());
         }
         let stream = self.request_event(key, stream, head);
         self.h2_adopt(key, id, stream);
