@@ -239,6 +239,11 @@ impl Head {
         self.fields = fields;
     }
 
+    /// True when no further field is kept.
+    pub(super) fn is_closed(&self) -> bool {
+        self.malformed || self.too_large
+    }
+
     /// Takes a field of an HTTP/2 block that was just appended.
     ///
     /// What does not belong there marks the head; the bytes of dropped fields are given back, so a

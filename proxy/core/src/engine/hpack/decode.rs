@@ -70,6 +70,10 @@ impl Decoder {
 
     fn indexed(&mut self, index: usize, head: &mut Head) -> Result<(), Corrupt> {
         let (id, name, value) = self.entry(index)?;
+        // An octet can stand for four thousand: what is dropped anyway is not copied first.
+        if head.is_closed() {
+            return Ok(());
+        }
         let name = head.append(name);
         let value = head.append(value);
         head.accept(id, name, value, false);
