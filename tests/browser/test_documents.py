@@ -7,8 +7,11 @@ Each tab fails at its end if the page complained on the console or asked another
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
+import subprocess
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +19,7 @@ from playwright.async_api import Browser, expect
 
 from linkerd.kube.resources import CLUSTER_ROLE_BINDINGS
 from tests.browser.chrome import Watched, barriers, opened, overflow, unnamed, until
-from tests.integration.mesh import ROOT, Mesh
+from tests.integration.mesh import LINKERD, ROOT, Mesh
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(900)]
 
@@ -123,6 +126,39 @@ async def test_from_the_namespace_to_the_failing_call(tab: Watched) -> None:
     assert "Tap" == await tab.heading()
     seen = await tab.cells("Requests", DOUGHNUT)
     assert ("POST", "200", "Unknown") == (seen["Method"], seen["HTTP"], seen["gRPC"])
+
+
+@contextlib.contextmanager
+def _emojivoto(mesh: Mesh) -> Iterator[str]:
+    """The address of emojivoto's page, forwarded by our own kubectl."""
+    words = ("local", "kubectl", "-n", "emojivoto", "port-forward", "svc/web-svc", ":80")
+    environment = mesh.environment | {"LINKERD_LOCAL_KUBECTL": "own"}
+    with subprocess.Popen(
+        [str(LINKERD), *words], env=environment, stdout=subprocess.PIPE, text=True
+    ) as forwarding:
+        try:
+            assert forwarding.stdout is not None
+            line = forwarding.stdout.readline()
+            found = re.search(r"127\.0\.0\.1:\d+", line)
+            assert found, line
+            yield f"http://{found[0]}"
+        finally:
+            forwarding.terminate()
+
+
+async def test_a_vote_counts_and_the_doughnut_fails(browser: Browser, mesh: Mesh) -> None:
+    """All documents forward a port to emojivoto's page; two vote for the doughnut."""
+    with _emojivoto(mesh) as address:
+        page = (await opened(browser, address)).page
+        await page.goto(address, wait_until="commit")
+        await page.get_by_title(":beer:", exact=True).click()
+        await expect(page.get_by_text("You picked:")).to_be_visible()
+        await page.get_by_role("button", name="View the leaderboard").click()
+        await expect(page.get_by_title(re.compile(r"^\d+ votes$")).first).to_be_visible()
+        await page.get_by_role("button", name="Vote on your favorite").click()
+        await page.get_by_title(":doughnut:", exact=True).click()
+        await expect(page.get_by_role("heading", name="404")).to_be_visible()
+        await page.context.close()
 
 
 async def test_the_grafana_column_leads_to_the_top_line(tab: Watched) -> None:

@@ -124,13 +124,13 @@ class Step:
 class Walk:
     """A document: what it is, in which language and of which release, and its commands.
 
-    `clicks` are what it does in the browser, which these tests do not follow yet.
+    `clicks` are what it does in the browser, each with the test in tests/browser that does it.
     """
 
     title: str
     about: str
     steps: Sequence[Step]
-    clicks: Sequence[str] = ()
+    clicks: Mapping[str, str] = field(default_factory=dict)
 
 
 _NORMAL = (
@@ -156,7 +156,7 @@ def table(walk: Walk) -> str:
     """Returns the document's commands and their results as Markdown."""
     lines = [f"## {walk.title}", "", walk.about, "", "| Command | Result |", "|---|---|"]
     lines += [f"| {_code(step.command, step.typed)} | {_result(step)} |" for step in walk.steps]
-    lines += [f"| {click} | **not yet tested**: done in a browser |" for click in walk.clicks]
+    lines += [f"| {click} | in Chromium: `{test}` |" for click, test in walk.clicks.items()]
     return "\n".join(lines) + "\n"
 
 

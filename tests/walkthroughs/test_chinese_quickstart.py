@@ -397,12 +397,20 @@ web-db97ff489-5599v             2/2     Running   0          4h22m
             "ingress.networking.k8s.io/web-ingress created",
         ),
     ],
-    clicks=[
-        "emojivoto's page, a vote for the doughnut",
-        "Dashboard: namespaces, live metrics, the generated topology",
-        "Dashboard: the Grafana link",
-        "http://linkerd.k8s.local through the Ingress",
-    ],
+    clicks={
+        "emojivoto's page, a vote for the doughnut": (
+            "test_documents.py::test_a_vote_counts_and_the_doughnut_fails"
+        ),
+        "Dashboard: namespaces, live metrics, the generated topology": (
+            "test_documents.py::test_the_topology_spans_namespaces"
+        ),
+        "Dashboard: the Grafana link": (
+            "test_documents.py::test_a_pods_grafana_shows_both_directions"
+        ),
+        "http://linkerd.k8s.local through the Ingress": (
+            "test_behind_nginx.py::test_the_dashboard_works_behind_an_ingress"
+        ),
+    },
 )
 
 

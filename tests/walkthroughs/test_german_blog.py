@@ -76,13 +76,19 @@ WALK = Walk(
         ),
         Step("linkerd -n emojivoto viz tap deploy/web", TAPPED, background=True),
     ],
-    clicks=[
-        "Dashboard: the namespaces, emojivoto without and with metrics",
-        "Dashboard: the namespace's page, deployments and pods",
-        "Dashboard: Top",
-        "Dashboard: Tap",
-        "emojivoto's page",
-    ],
+    clicks={
+        "Dashboard: the namespaces, emojivoto without and with metrics": (
+            "test_documents.py::test_the_namespaces_show_what_is_meshed_and_how_it_does"
+        ),
+        "Dashboard: the namespace's page, deployments and pods": (
+            "test_documents.py::test_from_the_namespace_to_the_failing_call"
+        ),
+        "Dashboard: Top": ("test_documents.py::test_top_counts_requests_by_path"),
+        "Dashboard: Tap": (
+            "test_documents.py::test_tap_shows_single_requests_with_all_that_is_known"
+        ),
+        "emojivoto's page": ("test_documents.py::test_a_vote_counts_and_the_doughnut_fails"),
+    },
 )
 
 

@@ -227,11 +227,15 @@ web-86cbd9db6c-b2sr8 2/2 Running 0 3m8s
             reruns=True,
         ),
     ],
-    clicks=[
-        "Dashboard: the namespaces before and after injection",
-        "emojivoto's page, a vote for the doughnut",
-        "Grafana",
-    ],
+    clicks={
+        "Dashboard: the namespaces before and after injection": (
+            "test_documents.py::test_the_namespaces_show_what_is_meshed_and_how_it_does"
+        ),
+        "emojivoto's page, a vote for the doughnut": (
+            "test_documents.py::test_a_vote_counts_and_the_doughnut_fails"
+        ),
+        "Grafana": ("test_documents.py::test_the_grafana_column_leads_to_the_top_line"),
+    },
 )
 
 

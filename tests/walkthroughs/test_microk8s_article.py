@@ -266,12 +266,20 @@ ubuntu                       2/2     Running   0          91s
             typed=["curl http://http-echo"] * 10,
         ),
     ],
-    clicks=[
-        "Dashboard: the linkerd row's Grafana link, Top Line, Service Metrics, Per-Instance Metrics",
-        "Dashboard: the namespace linkerd-test, unmeshed and meshed",
-        "Dashboard: the pods ubuntu and http-echo",
-        "Grafana: the dashboards of both pods",
-    ],
+    clicks={
+        "Dashboard: the linkerd row's Grafana link, Top Line, Service Metrics, Per-Instance Metrics": (
+            "test_documents.py::test_the_grafana_column_leads_to_the_top_line"
+        ),
+        "Dashboard: the namespace linkerd-test, unmeshed and meshed": (
+            "test_documents.py::test_unmeshed_workloads_say_how_to_mesh_them"
+        ),
+        "Dashboard: the pods ubuntu and http-echo": (
+            "test_documents.py::test_the_articles_pods_show_who_called_whom"
+        ),
+        "Grafana: the dashboards of both pods": (
+            "test_documents.py::test_the_articles_pods_show_who_called_whom"
+        ),
+    },
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from tests.walkthroughs.steps import Step, normal, table
@@ -23,6 +24,8 @@ print. `tests/walkthroughs/` runs every command below on `linkerd local`, `make 
 real Kubernetes, and both compare what it shows with the document's lines, names, ages, addresses and
 versions aside. The tests write this page (`UPDATE_GOLDEN=1 pytest tests/walkthroughs/test_table.py`).
 
+What they do in a browser, `make test-browser` does in Chromium (`tests/browser`).
+
 What cannot be had offline is replaced in one place, the programs in `tests/walkthroughs/stand_ins/`.
 `kubectl` is the installed one, or that of `linkerd local` where there is none.
 """
@@ -33,6 +36,17 @@ def test_the_page_lists_every_command() -> None:
     if os.environ.get("UPDATE_GOLDEN"):
         Path(PAGE).write_text(text)
     assert text == Path(PAGE).read_text()
+
+
+def test_every_click_is_done_by_a_test_that_there_is() -> None:
+    clicks = [test for walk in WALKS for test in walk.clicks.values()]
+    folder = ROOT / "tests" / "browser"
+    tests = {
+        f"{file.name}::{name}"
+        for file in folder.glob("test_*.py")
+        for name in re.findall(r"^async def (test_\w+)", file.read_text(), re.MULTILINE)
+    }
+    assert set() == set(clicks) - tests
 
 
 def test_lines_are_compared_without_what_differs_between_runs() -> None:

@@ -64,11 +64,17 @@ WALK = Walk(
             reruns=True,
         ),
     ],
-    clicks=[
-        "Dashboard: namespaces with metrics, emojivoto 0/4 and 4/4 meshed",
-        "emojivoto's page, a vote, the leaderboard",
-        "Dashboard: the namespace's map, the deployment web, its edges and live calls",
-    ],
+    clicks={
+        "Dashboard: namespaces with metrics, emojivoto 0/4 and 4/4 meshed": (
+            "test_documents.py::test_the_namespaces_show_what_is_meshed_and_how_it_does"
+        ),
+        "emojivoto's page, a vote, the leaderboard": (
+            "test_documents.py::test_a_vote_counts_and_the_doughnut_fails"
+        ),
+        "Dashboard: the namespace's map, the deployment web, its edges and live calls": (
+            "test_documents.py::test_from_the_namespace_to_the_failing_call"
+        ),
+    },
 )
 
 
