@@ -148,7 +148,8 @@ async def _asked(mesh: Mesh) -> None:
 
 def missing(pod: cluster.Object, namespace_annotations: dict[str, str]) -> str | None:
     """Returns what to do about a pod that asks for a proxy and has none; None if all is well."""
-    if cluster.phase(pod) not in ("Pending", "Running"):
+    going = "deletionTimestamp" in pod["metadata"]
+    if going or cluster.phase(pod) not in ("Pending", "Running"):
         return None
     own = cluster.annotations_of(pod)
     facts = verdict.facts(

@@ -282,4 +282,7 @@ def test_a_pod_that_asks_for_a_proxy_and_has_none_is_told_of(
     assert None is proxies.missing(pod, namespace)
     mount = {"mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "name": "token"}
     app = {"name": "app", "volumeMounts": [mount]}
-    assert advice == proxies.missing({**pod, "spec": {"containers": [app], **spec}}, namespace)
+    bare = {**pod, "spec": {"containers": [app], **spec}}
+    assert advice == proxies.missing(bare, namespace)
+    gone = {**pod["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    assert None is proxies.missing({**bare, "metadata": gone}, namespace)
