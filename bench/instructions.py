@@ -81,14 +81,14 @@ def callgrind(side: str) -> list[str]:
 def count(pair: Pair, cell: Cell, seconds: float) -> dict[str, int]:
     load(pair, cell, 1.0)
     for process in pair.proxies:
-        sh(f"callgrind_control --zero {process.pid}")
+        sh(f"timeout 60 callgrind_control --zero {process.pid}")
     report = load(pair, cell, seconds)
     completed = report["completed"]
     if not isinstance(completed, int) or not completed or report["failed"]:
         raise RigError(f"{cell.name}: {report['failed']} of {completed} requests failed")
     found = {}
     for side, process in zip(SIDES, pair.proxies, strict=True):
-        sh(f"callgrind_control --dump=cell {process.pid}")
+        sh(f"timeout 60 callgrind_control --dump=cell {process.pid}")
         dumps = sorted(Path("/tmp").glob(f"l5dbench-{side}.callgrind.*"), key=number)
         total = re.findall(r"^(?:totals|summary): (\d+)", dumps[-1].read_text(), re.MULTILINE)
         found[side] = int(total[-1]) // completed

@@ -1,6 +1,7 @@
 //! The data plane of the mesh.
 
 mod admin;
+mod clock;
 mod cni;
 mod control;
 mod drain;

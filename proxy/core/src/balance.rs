@@ -84,15 +84,18 @@ pub fn pick(eligible: &[usize], cost: impl Fn(usize) -> f64, rng: &mut Rng) -> O
         [] => None,
         [only] => Some(*only),
         _ => {
-            let a = rng.below(eligible.len());
-            let mut b = rng.below(eligible.len() - 1);
-            if b >= a {
-                b += 1;
-            }
+            let (a, b) = two(eligible.len(), rng);
             let (a, b) = (eligible[a], eligible[b]);
             Some(if cost(b) < cost(a) { b } else { a })
         }
     }
+}
+
+/// Two different indices below `count`, which is at least 2.
+pub fn two(count: usize, rng: &mut Rng) -> (usize, usize) {
+    let a = rng.below(count);
+    let b = rng.below(count - 1);
+    (a, if b >= a { b + 1 } else { b })
 }
 
 #[cfg(test)]

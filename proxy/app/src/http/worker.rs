@@ -22,6 +22,7 @@ pub use exchange::{Exchange, Signal};
 pub use upstream::{Pool, Upstream};
 
 use super::Version;
+use crate::clock::{self, Moment};
 use crate::drain::Drain;
 use crate::net::io::Io;
 use crate::settings;
@@ -306,7 +307,7 @@ impl Worker {
         let Some(at) = copies.iter().position(|(copy, _)| *copy == id) else {
             return;
         };
-        let now = Instant::now();
+        let now = clock::now();
         let mut engine = self.engine.borrow_mut();
         let count = engine.out(id).len();
         engine.sent(id, count, now);
@@ -365,6 +366,7 @@ impl Worker {
 
     /// Polls what was woken and writes what has been collected.
     fn take_turn(&self) {
+        let _moment = Moment::begin();
         let woken = {
             let mut woken = self
                 .turn
@@ -414,7 +416,8 @@ impl Worker {
     }
 
     fn expire(&self) {
-        let now = Instant::now();
+        let _moment = Moment::begin();
+        let now = clock::now();
         self.engine.borrow_mut().handle_timeout(now);
         let late: Vec<ConnId> = {
             let mut lingering = self.lingering.borrow_mut();

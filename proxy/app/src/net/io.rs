@@ -3,6 +3,7 @@
 use super::accept::Seat;
 use crate::telemetry::transport::Meter;
 use bytes::{Buf, Bytes, BytesMut};
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,11 +11,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{client, server};
 
+/// Octets that are read ahead, at most.
+const AHEAD_BYTES: usize = 32 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; AHEAD_BYTES]);
+}
+
 /// A socket whose first bytes were read already and come again.
 #[derive(Debug)]
 pub struct Socket {
     tcp: TcpStream,
     prefix: Bytes,
+    /// More is read at once than was asked for; it waits in `prefix`.
+    ahead: bool,
     /// Given up when the connection ends.
     _seat: Option<Seat>,
 }
@@ -25,6 +35,7 @@ impl Socket {
         Self {
             tcp,
             prefix,
+            ahead: false,
             _seat: None,
         }
     }
@@ -34,8 +45,15 @@ impl Socket {
         Self {
             tcp,
             prefix: Bytes::new(),
+            ahead: false,
             _seat: Some(seat),
         }
+    }
+
+    /// Lets a reader that asks for little at a time, as TLS does, have it with fewer calls.
+    pub fn read_ahead(mut self) -> Self {
+        self.ahead = true;
+        self
     }
 }
 
@@ -48,7 +66,22 @@ impl AsyncRead for Socket {
         if replay(&mut self.prefix, buf) {
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.tcp).poll_read(cx, buf)
+        if !self.ahead || buf.remaining() >= AHEAD_BYTES {
+            return Pin::new(&mut self.tcp).poll_read(cx, buf);
+        }
+        SCRATCH.with(|scratch| {
+            let mut scratch = scratch.borrow_mut();
+            let mut more = ReadBuf::new(&mut scratch);
+            std::task::ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut more))?;
+            let (now, later) = more
+                .filled()
+                .split_at(more.filled().len().min(buf.remaining()));
+            buf.put_slice(now);
+            if !later.is_empty() {
+                self.prefix = Bytes::copy_from_slice(later);
+            }
+            Poll::Ready(Ok(()))
+        })
     }
 }
 

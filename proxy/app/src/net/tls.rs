@@ -187,7 +187,7 @@ impl MeshTls {
             io::Error::new(io::ErrorKind::InvalidInput, "server name is not a DNS name")
         })?;
         let tls = TlsConnector::from(Arc::new(config))
-            .connect(name, socket)
+            .connect(name, socket.read_ahead())
             .await?;
         Ok(tls.into())
     }
@@ -215,7 +215,7 @@ impl MeshTls {
                 }
             });
         let config = config.ok_or_else(|| io::Error::other("no certificate yet"))?;
-        let accept = TlsAcceptor::from(config).accept(socket);
+        let accept = TlsAcceptor::from(config).accept(socket.read_ahead());
         // Detection may be switched off by a timeout of a year; a handshake never takes that long.
         let tls = tokio::time::timeout(timeout.min(HANDSHAKE_TIME_MAX), accept)
             .await

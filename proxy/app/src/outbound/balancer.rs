@@ -10,7 +10,7 @@ use crate::control::watch::{follow, Event};
 use crate::telemetry::balancer::BalancerMetrics;
 use linkerd_proxy_api::convert::destination::{update, Update};
 use linkerd_proxy_api::destination as api;
-use linkerd_proxy_core::balance::pick;
+use linkerd_proxy_core::balance::{pick, two};
 use linkerd_proxy_core::breaker::Accrual;
 use linkerd_proxy_core::endpoint::Endpoint as Facts;
 use linkerd_proxy_core::failure::Failure;
@@ -28,6 +28,9 @@ use tracing::{debug, info, warn};
 const GET: &str = "/io.linkerd.proxy.destination.Destination/Get";
 /// Endpoints of one destination that are used; more are left out.
 const ENDPOINTS_MAX: usize = 10_000;
+
+/// Pairs that are drawn before those that take no requests are sorted out.
+const DRAWS: usize = 4;
 
 type Endpoints = Arc<Vec<Arc<Endpoint>>>;
 
@@ -112,11 +115,21 @@ impl Balancer {
 
     fn pick(&self) -> Option<Arc<Endpoint>> {
         let endpoints = self.snapshot();
-        let mut eligible: Vec<usize> = Vec::with_capacity(endpoints.len());
-        eligible.extend(
-            (0..endpoints.len())
-                .filter(|i| endpoints[*i].is_ready() && endpoints[*i].facts.weight > 0),
-        );
+        let usable = |i: &usize| endpoints[*i].is_ready() && endpoints[*i].facts.weight > 0;
+        if let [only] = &endpoints[..] {
+            return only.is_ready().then(|| only.clone());
+        }
+        // Mostly all are usable: then there is no need to look at all of them.
+        let all = endpoints.len();
+        for _ in 0..if all > 1 { DRAWS } else { 0 } {
+            let (a, b) = crate::random::with(|rng| two(all, rng));
+            if usable(&a) && usable(&b) {
+                let dearer = endpoints[b].cost() < endpoints[a].cost();
+                return Some(endpoints[if dearer { b } else { a }].clone());
+            }
+        }
+        let mut eligible: Vec<usize> = Vec::with_capacity(all);
+        eligible.extend((0..all).filter(usable));
         if eligible.is_empty() {
             eligible.extend((0..endpoints.len()).filter(|i| endpoints[*i].is_ready()));
         }

@@ -2,6 +2,7 @@
 
 use super::gate::Gate;
 use super::Outbound;
+use crate::clock;
 use crate::http::ending::Ending;
 use crate::http::headers;
 use crate::http::heads::{request_of, text_of, Changes};
@@ -78,7 +79,9 @@ impl Pending {
                 .ewma
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            let rtt = self.started.elapsed().max(self.penalty.unwrap_or_default());
+            let rtt = clock::now()
+                .duration_since(self.started)
+                .max(self.penalty.unwrap_or_default());
             ewma.record(rtt, now);
         }
     }
@@ -287,14 +290,15 @@ impl Endpoint {
     }
 
     fn now_ns(&self) -> u64 {
-        u64::try_from(self.born.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(clock::now().saturating_duration_since(self.born).as_nanos())
+            .unwrap_or(u64::MAX)
     }
 
     fn begin(self: &Arc<Self>) -> Pending {
         self.pending.fetch_add(1, Relaxed);
         Pending {
             endpoint: self.clone(),
-            started: Instant::now(),
+            started: clock::now(),
             sampled: false,
             penalty: None,
             gated: false,

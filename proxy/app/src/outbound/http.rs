@@ -6,6 +6,7 @@ use super::ingress::{Lookup, DST_OVERRIDE};
 use super::logical::{BackendTarget, Rule};
 use super::profile::Table;
 use super::{Outbound, Source};
+use crate::clock;
 use crate::http::body::Body;
 use crate::http::heads::{Changes, Routed};
 use crate::http::respond::{reply, respond, send, Manner};
@@ -278,7 +279,7 @@ impl Connection {
             BackendTarget::Fail => Err(Error::Failed(Failure::NoBackend)),
             BackendTarget::Forward(endpoint) => endpoint.send(request, changes).await,
             BackendTarget::Balance(balancer) => {
-                let deadline = Instant::now() + settings.failfast_timeout;
+                let deadline = Instant::from(clock::now()) + settings.failfast_timeout;
                 loop {
                     let endpoint = match balancer.acquire(deadline, settings.queue_capacity).await {
                         Ok(endpoint) => endpoint,

@@ -2,6 +2,7 @@
 
 use super::registry::{Counter, Family, Histogram};
 use super::Metrics;
+use crate::clock;
 use linkerd_proxy_core::classify::{classify, Class};
 use linkerd_proxy_core::labels::Labels;
 use linkerd_proxy_core::profile::ResponseMatch;
@@ -132,7 +133,7 @@ impl Exchange {
         metrics.requests.add(1);
         Self {
             metrics,
-            started: Instant::now(),
+            started: clock::now(),
             grpc,
             status: 0,
             grpc_status: None,
@@ -151,7 +152,8 @@ impl Exchange {
     pub fn first_frame(&mut self) {
         if !self.timed && self.status != 0 {
             self.timed = true;
-            let ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let ms = u64::try_from(clock::now().duration_since(self.started).as_millis())
+                .unwrap_or(u64::MAX);
             self.metrics.latency(self.status, ms);
         }
     }

@@ -4,6 +4,7 @@
 //! Source: linkerd2-proxy linkerd/http/prom (names, labels, buckets).
 
 use super::registry::{Counter, Family, Histogram, Registry};
+use crate::clock;
 use linkerd_proxy_core::classify::{code_name, Class};
 use linkerd_proxy_core::engine::Frames;
 use linkerd_proxy_core::labels::Labels;
@@ -233,7 +234,7 @@ impl Stream {
         }
         Self {
             handles: Some(handles.clone()),
-            started: Instant::now(),
+            started: clock::now(),
             status: None,
         }
     }
@@ -281,7 +282,8 @@ impl Stream {
         let Some(handles) = self.handles.take() else {
             return;
         };
-        let us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let us = u64::try_from(clock::now().duration_since(self.started).as_micros())
+            .unwrap_or(u64::MAX);
         for histogram in [&handles.duration, &handles.response_duration]
             .into_iter()
             .flatten()

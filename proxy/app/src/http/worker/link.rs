@@ -1,6 +1,7 @@
 //! A connection's transport: reading into the engine, writing out of it, and its end.
 
 use super::{with, Service, Worker};
+use crate::clock::{self, Moment};
 use crate::drain::Drain;
 use crate::net::io::Io;
 use linkerd_proxy_core::engine::{self, ConnId};
@@ -8,7 +9,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Reads of one connection before others get their turn.
@@ -95,6 +96,7 @@ enum Wrote {
 
 impl Worker {
     fn poll_link(&self, id: ConnId, cx: &mut Context<'_>) -> Poll<()> {
+        let _moment = Moment::begin();
         if self.was_blocked(id, cx.waker()) {
             self.flush(id);
             self.decide();
@@ -160,7 +162,7 @@ impl Worker {
             return Read::Gone;
         }
         if !lingers {
-            let now = Instant::now();
+            let now = clock::now();
             let mut engine = self.engine.borrow_mut();
             if bytes.is_empty() {
                 engine.recv_end(id, now);
@@ -196,7 +198,7 @@ impl Worker {
         if closing {
             link.lingering = Some(LINGER_BYTES);
             let mut lingering = self.lingering.borrow_mut();
-            lingering.push((Instant::now() + LINGER, id));
+            lingering.push((clock::now() + LINGER, id));
         }
         if link.paused {
             if let Some(waker) = &link.waker {
@@ -220,7 +222,7 @@ impl Worker {
             }
             match Pin::new(&mut link.io).poll_write(&mut cx, out) {
                 Poll::Ready(Ok(count)) if count > 0 => {
-                    engine.sent(link.id, count, Instant::now());
+                    engine.sent(link.id, count, clock::now());
                 }
                 Poll::Ready(_) => return Wrote::Broken,
                 Poll::Pending => {
@@ -245,7 +247,7 @@ impl Worker {
 
     /// Forgets a connection; what was under way on it fails.
     pub(super) fn close(&self, id: ConnId) {
-        self.engine.borrow_mut().close(id, Instant::now());
+        self.engine.borrow_mut().close(id, clock::now());
         let mut links = self.links.borrow_mut();
         let slot = links.get_mut(id.index());
         let Some(slot) = slot.filter(|link| link.as_ref().is_some_and(|link| link.id == id)) else {

@@ -3,6 +3,7 @@
 
 use super::link::Kind;
 use super::{offer, protocol, with, Worker};
+use crate::clock;
 use crate::http::Version;
 use crate::net::connect::Connector;
 use crate::net::io::Io;
@@ -273,7 +274,7 @@ impl Worker {
         }
         let wanted = local.waits(Version::Http1).counts().waiting > 0;
         if wanted || local.idle.len() < local.pool.max_idle && local.upstream.strong_count() > 0 {
-            local.idle.push((id, Instant::now()));
+            local.idle.push((id, clock::now()));
             if wanted {
                 local.waits(Version::Http1).wake();
             }
