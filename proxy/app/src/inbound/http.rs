@@ -19,7 +19,7 @@ use crate::telemetry::registry::Counter;
 use crate::telemetry::spans::{Active, Side};
 use crate::telemetry::stream::{self, Stream};
 use crate::telemetry::{short_meta, target_labels};
-use ::http::Response;
+use ::http::{HeaderName, HeaderValue, Response};
 use linkerd_proxy_api::tap::tap_event::ProxyDirection;
 use linkerd_proxy_core::authorize::Peer;
 use linkerd_proxy_core::classify::is_grpc;
@@ -445,9 +445,21 @@ impl Connection {
             labels.insert(format!("{prefix}_name"), meta.name.clone());
         }
         labels.insert("tls".into(), "loopback".into());
-        let head = request
+        let mut head = request
             .carried
             .request(|head| request_of(head, self.version))?;
+        // As the application gets it: who calls is what this proxy says.
+        let headers = head.headers_mut();
+        for name in STRIPPED
+            .iter()
+            .filter_map(|name| std::str::from_utf8(name).ok())
+        {
+            headers.remove(name);
+        }
+        let id = self.client_id.as_deref();
+        if let Some(id) = id.and_then(|id| HeaderValue::from_str(id).ok()) {
+            headers.insert(HeaderName::from_static("l5d-client-id"), id);
+        }
         self.inbound.taps.open(&View {
             direction: ProxyDirection::Inbound,
             source: self.accepted.client,

@@ -1,6 +1,6 @@
 //! Watching exchanges on the tap port.
 
-use http::{Request, StatusCode, Version};
+use http::{HeaderValue, Request, StatusCode, Version};
 use linkerd_proxy_testkit::authority::Authority;
 use linkerd_proxy_testkit::client::Answer;
 use linkerd_proxy_testkit::echo::Kind;
@@ -10,8 +10,8 @@ use crate::fixture::*;
 
 const TAP: &str = "10.9.0.2:4190";
 
-/// `ObserveRequest{limit: 1}` as a gRPC message.
-const ONE_EXCHANGE: &str = "\0\0\0\0\u{2}\u{8}\u{1}";
+/// `ObserveRequest{limit: 1, extract: {http: {headers: {}}}}` as a gRPC message.
+const ONE_EXCHANGE: &str = "\0\0\0\0\u{8}\u{8}\u{1}\u{1a}\u{4}\u{a}\u{2}\u{a}\0";
 
 fn mesh(watcher: &str) -> Option<Mesh> {
     let port = Endpoint {
@@ -43,7 +43,10 @@ fn a_watcher_sees_an_exchange_from_request_to_end() {
     let answer = std::thread::scope(|scope| {
         let watching = scope.spawn(|| observe(&mesh, From::Meshed, ONE_EXCHANGE));
         while !watching.is_finished() {
-            let answer = mesh.send(From::Meshed, SERVICE, get(Version::HTTP_11, "/watched"));
+            let mut request = get(Version::HTTP_11, "/watched");
+            let forged = HeaderValue::from_static("forged");
+            request.headers_mut().insert("l5d-client-id", forged);
+            let answer = mesh.send(From::Meshed, SERVICE, request);
             assert_eq!(StatusCode::OK, answer.status);
         }
         watching.join().expect("no panic")
@@ -59,9 +62,11 @@ fn a_watcher_sees_an_exchange_from_request_to_end() {
         "web.shop.svc.cluster.local",
         CLIENT_ID,
         "srv_name",
+        "l5d-client-id",
     ] {
         assert!(answer.body.contains(text), "{text}: {answer:?}");
     }
+    assert!(!answer.body.contains("forged"), "{answer:?}");
 }
 
 #[test]
