@@ -178,12 +178,13 @@ class Api:
         writer.write(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
-        if version < self.oldest:
-            _chunk(writer, {"type": "ERROR", "object": {"code": 410, "reason": "Expired"}})
-            writer.write(b"0\r\n\r\n")
-            await writer.drain()
-            return
         while True:
+            if version < self.oldest:
+                # Of an open watch too: what it had not been told yet is forgotten.
+                _chunk(writer, {"type": "ERROR", "object": {"code": 410, "reason": "Expired"}})
+                writer.write(b"0\r\n\r\n")
+                await writer.drain()
+                return
             changed = self._changed
             fresh = [
                 {"type": kind, "object": item}
