@@ -22,14 +22,14 @@ test-rust: .venv/.python ## Run the proxy's tests
 	cargo test --locked --workspace --quiet
 
 test-integration: build ## Run the tests that start a local cluster (root)
-	$(PY) -m pytest tests/integration -o addopts="-q --strict-markers -p no:cacheprovider" --timeout 300
+	$(PY) -m pytest tests/integration --timeout 300
 
 test-walkthroughs: build ## Run the documents' walk-throughs on a local cluster (root)
-	$(PY) -m pytest tests/walkthroughs -o addopts="-q --strict-markers -p no:cacheprovider" --timeout 1800
+	$(PY) -m pytest tests/walkthroughs --timeout 1800
 
 test-browser: build ## Look at the dashboard with Chromium on a local cluster (root)
 	@bash tools/setup.sh browser
-	$(PY) -m pytest tests/browser -o addopts="-q --strict-markers -p no:cacheprovider" --timeout 240
+	$(PY) -m pytest tests/browser --timeout 240
 
 test-deep: build ## Run generated tests for long: 10,000 steps an index, 1,000 schedules of faults
 	MACHINE_STEPS=10000 $(PY) -m pytest -n 2 tests/property/test_machines.py --timeout 3600
@@ -38,14 +38,14 @@ test-deep: build ## Run generated tests for long: 10,000 steps an index, 1,000 s
 test-kubernetes: build ## Run the mesh on a real Kubernetes, and compare ours with it (root, Go)
 	$(PY) -m tests.kubernetes.bed build
 	cargo build --locked --release --quiet --package linkerd-proxy
-	$(PY) -m pytest tests/kubernetes -o addopts="-q --strict-markers -p no:cacheprovider" --timeout 900
+	$(PY) -m pytest tests/kubernetes --timeout 900
 
 bench-control: build ## Measure what the control plane costs
 	cargo build --locked --release --quiet --package linkerd-proxy-loadgen
 	$(PY) -m bench.control_plane
 
 test-helm: build ## Compare our rendering of the charts with Helm's (Go)
-	$(PY) -m pytest tests/helm -o addopts="-q --strict-markers -p no:cacheprovider" --timeout 900
+	$(PY) -m pytest tests/helm --timeout 900
 
 conformance: build ## Run the Gateway API's mesh conformance tests, and write the report (root, Go)
 	cargo build --locked --release --quiet --package linkerd-proxy
