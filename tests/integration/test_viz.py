@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -30,6 +29,7 @@ from linkerd.kube.resources import DEPLOYMENTS, NAMESPACES, PODS, REPLICA_SETS
 from linkerd.serve import admin
 from linkerd.serve.readiness import Readiness
 from linkerd.viz import install
+from tests.ports import free_port
 
 NS = "emojivoto"
 SERVER = "emoji.emojivoto.serviceaccount.identity.linkerd.cluster.local"
@@ -40,12 +40,6 @@ LABELS = {
 }
 
 pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs prometheus")
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def a_workload(kind: str, name: str, owner: tuple[str, str] | None = None) -> dict[str, Any]:

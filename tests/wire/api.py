@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.ports import free_port
+
 Object = dict[str, Any]
 
 
@@ -32,7 +34,7 @@ class Api:
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
         self.absent: set[str] = set()
         self.page = 0
-        self.port = 0
+        self.port = free_port()
         self._events: list[tuple[int, str, str, Object]] = []
         self._changed = asyncio.Event()
         self._connections: set[asyncio.StreamWriter] = set()
@@ -60,9 +62,8 @@ class Api:
         return 0
 
     async def start(self) -> None:
-        """Listens, on the same port as before if there was one."""
+        """Listens, on the same port each time."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Stops listening and breaks all connections."""

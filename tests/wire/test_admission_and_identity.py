@@ -10,7 +10,6 @@ import asyncio
 import base64
 import contextlib
 import ipaddress
-import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -44,6 +43,7 @@ from linkerd.kube.resources import (
     VALIDATING_WEBHOOKS,
 )
 from linkerd.pki import issue, trust
+from tests.ports import free_port
 from tests.unit.pki.authority import WEB, a_request
 
 pytestmark = pytest.mark.timeout(60)
@@ -83,7 +83,7 @@ class Installed:
 @pytest.fixture
 async def installed(tmp_path: Path) -> AsyncIterator[Installed]:
     """Returns a fresh cluster; the namespace emojivoto asks for injection."""
-    port = _free_port()
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "linkerd.local.apiserver"),
         *("--state", str(tmp_path / "state"), "--port", str(port)),
@@ -125,12 +125,6 @@ def _write(folder: Path, files: dict[str, str]) -> None:
     folder.mkdir(exist_ok=True)
     for name, text in files.items():
         (folder / name).write_text(text)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def _listens(port: int) -> bool:
@@ -186,8 +180,8 @@ async def _event(cluster: Installed, namespace: str, reason: str) -> dict[str, A
 @contextlib.asynccontextmanager
 async def _identity(cluster: Installed) -> AsyncIterator[Callable[..., Awaitable[Any]]]:
     settings = identity.Settings(
-        addr=("127.0.0.1", _free_port()),
-        admin_addr=("127.0.0.1", _free_port()),
+        addr=("127.0.0.1", free_port()),
+        admin_addr=("127.0.0.1", free_port()),
         kubeconfig=await cluster.kubeconfig("linkerd-identity"),
         identity_issuer_dir=str(cluster.folder / "linkerd-identity-issuer"),
         identity_trust_anchors=str(cluster.folder / "linkerd-identity-trust-roots/ca-bundle.crt"),
@@ -312,8 +306,8 @@ async def _injector(cluster: Installed) -> AsyncIterator[None]:
     tls = cluster.folder / "linkerd-proxy-injector-k8s-tls"
     bundle = _loopback_certificate(tls)
     settings = proxy_injector.Settings(
-        addr=("127.0.0.1", _free_port()),
-        metrics_addr=("127.0.0.1", _free_port()),
+        addr=("127.0.0.1", free_port()),
+        metrics_addr=("127.0.0.1", free_port()),
         kubeconfig=await cluster.kubeconfig("linkerd-proxy-injector"),
         tls_dir=str(tls),
         values=str(cluster.folder / "linkerd-config/values"),
@@ -404,8 +398,8 @@ async def test_a_profile_that_proxies_could_not_use_is_refused(installed: Instal
     tls = installed.folder / "linkerd-sp-validator-k8s-tls"
     bundle = _loopback_certificate(tls)
     settings = sp_validator.Settings(
-        addr=("127.0.0.1", _free_port()),
-        metrics_addr=("127.0.0.1", _free_port()),
+        addr=("127.0.0.1", free_port()),
+        metrics_addr=("127.0.0.1", free_port()),
         tls_dir=str(tls),
     )
     webhook = await installed.kube.get(VALIDATING_WEBHOOKS, "linkerd-sp-validator-webhook-config")

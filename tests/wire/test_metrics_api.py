@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from linkerd.viz import client
 from linkerd.viz.api import MetricsApi, Scope
 from linkerd.viz.kinds import Target
 from linkerd.viz.prometheus import Prometheus
+from tests.ports import free_port
 from tests.unit.viz.builders import emojivoto
 
 pytestmark = [
@@ -69,9 +69,7 @@ def exporter() -> tuple[CollectorRegistry, Counter, Histogram]:
 
 @contextlib.asynccontextmanager
 async def a_prometheus(folder: Path, target: int) -> AsyncIterator[Prometheus]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     config = folder / "prometheus.yml"
     config.write_text(
         "global: {scrape_interval: 1s}\n"

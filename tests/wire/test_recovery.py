@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -23,18 +22,13 @@ import pytest
 from linkerd.gen import destination_pb2 as pb
 from linkerd.gen import destination_pb2_grpc
 from linkerd.translate.net import ip_text
+from tests.ports import free_port
 from tests.wire.api import Api, serving
 from tests.wire.faults import FaultyApi
 
 pytestmark = pytest.mark.timeout(120)
 
 WAIT_S = 60.0
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextlib.asynccontextmanager

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
@@ -29,6 +28,7 @@ from linkerd.kube.resources import NAMESPACES, PODS
 from linkerd.pki import issue
 from linkerd.viz.tap import client, framing, request
 from linkerd.viz.tap.request import Wish
+from tests.ports import free_port
 from tests.wire import local_server
 
 pytestmark = pytest.mark.timeout(90)
@@ -69,13 +69,6 @@ async def a_proxy() -> AsyncIterator[tuple[Proxy, int]]:
         yield proxy, port
     finally:
         await server.stop(0)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def a_meshed_pod(kube: KubeClient, name: str, annotations: dict[str, str]) -> None:
