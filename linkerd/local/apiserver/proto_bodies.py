@@ -14,6 +14,8 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from linkerd.local.apiserver.fields import JSON_ONLY, Field, message_of, messages
 from linkerd.local.apiserver.status import bad_request
 from linkerd.local.store import Obj
@@ -175,7 +177,8 @@ def _time(data: bytes, *, micro: bool) -> str | None:
 
 
 def _raw(data: bytes) -> Any:
-    from linkerd.local.apiserver.bodies import from_json
-
     text = _bytes(dict(_fields(data)).get(1, b""))
-    return from_json(text) if text else {}
+    try:
+        return msgspec.json.decode(text) if text else {}
+    except msgspec.DecodeError as error:
+        raise _Malformed(f"JSON inside: {error}") from None

@@ -1,6 +1,6 @@
 """Probes and lifecycle hooks of one pod's containers while they run.
 
-What a probe's verdict means is decided here; ending a container is the worker's.
+What a probe's verdict means is decided here; ending a container is the pod's own business.
 """
 
 from __future__ import annotations
@@ -9,24 +9,45 @@ import asyncio
 import os
 import signal
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from linkerd import runtime
 from linkerd.local.node import probes
 from linkerd.local.node.lifecycle import Container
-
-if TYPE_CHECKING:
-    from linkerd.local.node.worker import Worker
+from linkerd.local.node.parts import Parts
 
 _OUTPUT_MAX = 64 * 1024
 _HOOK_S = 24 * 3600.0
 
 
+class Pod(Protocol):
+    """What tending needs of the pod whose containers it looks after."""
+
+    name: str
+    node: Parts
+    ip: str
+    ending: bool
+
+    def touch(self) -> None:
+        """Hears that a container's readiness changed."""
+
+    def event(
+        self, reason: str, text: str, container: Container | None = None, *, warning: bool = False
+    ) -> None:
+        """Records an event."""
+
+    def exit_event(self, container: Container) -> asyncio.Event:
+        """Returns what is set when the container's present run ends."""
+
+    def kill(self, container: Container, grace_s: float | None) -> None:
+        """Ends one container."""
+
+
 class Tending:
     """The probes of one pod."""
 
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
+    def __init__(self, pod: Pod) -> None:
+        self._pod = pod
         self._probes: dict[str, set[asyncio.Task[Any]]] = {}
 
     def follow(self, container: Container) -> None:
@@ -62,7 +83,7 @@ class Tending:
             def report(ok: bool, _: str) -> None:
                 if container.ready != ok:
                     container.ready = ok
-                    self._worker.touch()
+                    self._pod.touch()
 
             eager = not container.ready
             self._probe(container, readiness, "Readiness", report, own, eager=eager)
@@ -75,7 +96,7 @@ class Tending:
                     self._give_up(container, "liveness")
 
             self._probe(container, liveness, "Liveness", live, own, eager=False)
-        self._worker.touch()
+        self._pod.touch()
 
     def _probe(
         self,
@@ -88,12 +109,12 @@ class Tending:
         eager: bool,
     ) -> None:
         def failed(why: str) -> None:
-            self._worker.event("Unhealthy", f"{kind} probe failed: {why}", container, warning=True)
+            self._pod.event("Unhealthy", f"{kind} probe failed: {why}", container, warning=True)
 
         follow = probes.follow(
             probe, lambda: self._check(container, probe), report, failed, eager=eager
         )
-        runtime.spawn(follow, name=f"{kind} {self._worker.name}/{container.name}", into=own)
+        runtime.spawn(follow, name=f"{kind} {self._pod.name}/{container.name}", into=own)
 
     async def _check(self, container: Container, probe: Mapping[str, Any]) -> probes.Outcome:
         ports = {
@@ -105,7 +126,7 @@ class Tending:
         async def execute(command: list[str], timeout: float) -> tuple[int, str]:
             return await self.execute(container, command, timeout)
 
-        return await probes.check(probe, self._worker.ip, ports, execute)
+        return await probes.check(probe, self._pod.ip, ports, execute)
 
     async def execute(
         self, container: Container, command: list[str], timeout_s: float | None
@@ -119,9 +140,9 @@ class Tending:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            id, done = await self._worker.node.zygote.execute(
+            id, done = await self._pod.node.zygote.execute(
                 container.id,
-                {**self._worker.node.join[container.id], "argv": command},
+                {**self._pod.node.join[container.id], "argv": command},
                 (null, writer, writer),
             )
         except BaseException:
@@ -135,7 +156,7 @@ class Tending:
                 output = await _read_all(reader)
                 return await done, output.decode("utf-8", "replace")
         except (TimeoutError, asyncio.CancelledError):
-            self._worker.node.zygote.signal(id, signal.SIGKILL)
+            self._pod.node.zygote.signal(id, signal.SIGKILL)
             raise
 
     async def hook(self, container: Container, hook: Mapping[str, Any]) -> probes.Outcome:
@@ -145,7 +166,7 @@ class Tending:
             return probes.Outcome(True)
         handler = {**hook, "timeoutSeconds": _HOOK_S}
         check = asyncio.ensure_future(self._check(container, handler))
-        gone = asyncio.ensure_future(self._worker.exit_event(container).wait())
+        gone = asyncio.ensure_future(self._pod.exit_event(container).wait())
         try:
             await asyncio.wait((check, gone), return_when=asyncio.FIRST_COMPLETED)
             if check.done():
@@ -159,12 +180,12 @@ class Tending:
     def _give_up(self, container: Container, kind: str) -> None:
         """A liveness or startup probe failed for good: the container ends, restarts by policy."""
         asyncio.get_running_loop().call_soon(self.stop, container.name)
-        if not container.running or self._worker.ending:
+        if not container.running or self._pod.ending:
             return
         text = f"Container {container.name} failed {kind} probe, will be restarted"
-        self._worker.event("Killing", text, container)
+        self._pod.event("Killing", text, container)
         probe = container.spec.get(f"{kind}Probe") or {}
-        self._worker.kill(container, probe.get("terminationGracePeriodSeconds"))
+        self._pod.kill(container, probe.get("terminationGracePeriodSeconds"))
 
     def stop(self, name: str) -> None:
         """Ends a container's probes."""
