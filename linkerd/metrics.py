@@ -5,7 +5,12 @@ Names, labels and buckets equal Linkerd's where it has them; our own carry the p
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -14,8 +19,10 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 def registry() -> CollectorRegistry:
-    """Returns an empty registry; a program makes one and passes it to its parts."""
-    return CollectorRegistry(auto_describe=False)
+    """Returns a registry with `process_*`; a program makes one and passes it to its parts."""
+    registry = CollectorRegistry(auto_describe=False)
+    ProcessCollector(registry=registry)
+    return registry
 
 
 def text(registry: CollectorRegistry) -> bytes:

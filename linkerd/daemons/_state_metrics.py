@@ -126,15 +126,15 @@ def _profiles(
 
 def _destination_stores(cluster: Cluster) -> dict[str, Store[Any]]:
     return {
-        "endpoint_slice": cluster.slices,
-        "external_workload": cluster.external_workloads,
+        "endpointslices": cluster.slices,
+        "externalworkload": cluster.external_workloads,
         "job": cluster.jobs,
         "node": cluster.nodes,
         "pod": cluster.pods,
-        "replica_set": cluster.replica_sets,
+        "replicaset": cluster.replica_sets,
         "server": cluster.servers,
         "service": cluster.services,
-        "service_profile": cluster.profiles,
+        "serviceprofile": cluster.profiles,
     }
 
 

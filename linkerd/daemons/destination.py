@@ -16,6 +16,7 @@ from typing import Any
 
 from linkerd import log, metrics, runtime
 from linkerd.daemons import _state_metrics
+from linkerd.daemons._api_metrics import DESTINATION_LAGS, ApiMetrics
 from linkerd.daemons._clusters import ClusterStore
 from linkerd.daemons._external_endpoints import LEASE, ExternalEndpoints
 from linkerd.daemons._external_endpoints import Metrics as ExternalMetrics
@@ -223,7 +224,11 @@ async def _serve(
     )
     host, port = settings.addr
     async with (
-        KubeClient(config, user_agent="linkerd-destination") as kube,
+        KubeClient(
+            config,
+            user_agent="linkerd-destination",
+            observer=ApiMetrics(registry, DESTINATION_LAGS),
+        ) as kube,
         admin.serve(*settings.metrics_addr, registry=registry, readiness=ready),
         rpc.serve(host, port, service, registry=registry, gate=ready),
         asyncio.TaskGroup() as tasks,

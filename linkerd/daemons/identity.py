@@ -21,6 +21,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from prometheus_client import CollectorRegistry, Gauge
 
 from linkerd import log, metrics, runtime
+from linkerd.daemons._api_metrics import ApiMetrics
 from linkerd.daemons._events import Recorder, Subject
 from linkerd.errors import Forbidden, LinkerdError, PkiError, Unavailable
 from linkerd.gen import identity_pb2 as pb
@@ -232,7 +233,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     _export_ttl(registry, files)
     async with (
         admin.serve(*settings.admin_addr, registry=registry, readiness=ready),
-        KubeClient(load(settings.kubeconfig)) as kube,
+        KubeClient(load(settings.kubeconfig), observer=ApiMetrics(registry)) as kube,
     ):
         files.load(datetime.now(UTC))
         ready.done("issuer")

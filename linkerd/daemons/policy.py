@@ -17,6 +17,7 @@ from typing import Any
 
 from linkerd import log, metrics, runtime
 from linkerd.daemons import _state_metrics
+from linkerd.daemons._api_metrics import ApiMetrics
 from linkerd.daemons._leadership import Leadership
 from linkerd.daemons._statuses import Metrics as StatusMetrics
 from linkerd.daemons._statuses import StatusWriter
@@ -276,7 +277,9 @@ async def _serve(settings: Settings, config: kubeconfig.KubeConfig, stop: asynci
     )
     _state_metrics.policy(registry, inbound, outbound, policies.outbound)
     async with contextlib.AsyncExitStack() as stack:
-        kube = await stack.enter_async_context(KubeClient(config, user_agent="linkerd-policy"))
+        kube = await stack.enter_async_context(
+            KubeClient(config, user_agent="linkerd-policy", observer=ApiMetrics(registry))
+        )
         await stack.enter_async_context(
             admin.serve(*settings.admin_addr, registry=registry, readiness=ready)
         )

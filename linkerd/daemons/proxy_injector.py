@@ -20,6 +20,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter
 
 from linkerd import VERSION, log, metrics, runtime
+from linkerd.daemons._api_metrics import ApiMetrics
 from linkerd.daemons._events import Recorder, Subject
 from linkerd.errors import KubeError, LinkerdError, RenderError, Unavailable
 from linkerd.inject import admission as decisions
@@ -277,7 +278,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     ready = Readiness("caches", "webhook")
     async with (
         admin.serve(*settings.metrics_addr, registry=registry, readiness=ready),
-        KubeClient(load(settings.kubeconfig)) as kube,
+        KubeClient(load(settings.kubeconfig), observer=ApiMetrics(registry)) as kube,
     ):
         files = ConfigFiles(settings.values, settings.trust_anchors, settings.linkerd_namespace)
         files.current()

@@ -30,7 +30,7 @@ from linkerd.errors import (
 from linkerd.kube import watch as watching
 from linkerd.kube.auth import Authenticator
 from linkerd.kube.config import KubeConfig
-from linkerd.kube.http import Headers, Http, Response, Streamed, Upgraded
+from linkerd.kube.http import Headers, Http, Observer, Response, Streamed, Upgraded
 from linkerd.kube.resources import Resource, known
 
 T = TypeVar("T")
@@ -58,10 +58,18 @@ _ERRORS: dict[int, type[KubeError]] = {
 class KubeClient:
     """One cluster's API; use as an async context manager."""
 
-    def __init__(self, config: KubeConfig, *, user_agent: str = "linkerd") -> None:
+    def __init__(
+        self, config: KubeConfig, *, user_agent: str = "linkerd", observer: Observer | None = None
+    ) -> None:
         self.config = config
         self._auth = Authenticator(config)
-        self._http = Http(config.server, self._auth.tls, tls_server_name=config.tls_server_name)
+        self._observer = observer
+        self._http = Http(
+            config.server,
+            self._auth.tls,
+            tls_server_name=config.tls_server_name,
+            observer=observer,
+        )
         self._user_agent = user_agent
         self._discovered: dict[str, dict[str, Resource]] = {}
 
@@ -320,7 +328,7 @@ class KubeClient:
         source = _WatchSource(
             self, resource.path(namespace), _selectors(label_selector, field_selector)
         )
-        return watching.run(source, resource, watching.decoder(decode))
+        return watching.run(source, resource, watching.decoder(decode), self._observer)
 
     @contextlib.asynccontextmanager
     async def open(

@@ -15,10 +15,12 @@ import contextlib
 import re
 import socket
 import ssl
+import time
 import weakref
 from asyncio import sslproto
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from linkerd.errors import Unavailable, UsageError
@@ -48,6 +50,19 @@ class Response:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+class Observer(Protocol):
+    """Is told how requests and watches fare."""
+
+    def asked(self) -> None:
+        """A request is sent."""
+
+    def answered(self, method: str, status: int, seconds: float) -> None:
+        """Its answer began after so long; status 0 when none came."""
+
+    def lagged(self, kind: str, seconds: float) -> None:
+        """A watch told of a change of a kind so long after it was made."""
 
 
 class _Connection:
@@ -159,6 +174,7 @@ class Http:
         tls: Callable[[], ssl.SSLContext | None],
         *,
         tls_server_name: str = "",
+        observer: Observer | None = None,
     ) -> None:
         parts = urlsplit(server)
         self._host = parts.hostname or ""
@@ -167,6 +183,7 @@ class Http:
         self._prefix = parts.path.rstrip("/")
         self._tls = tls
         self._server_name = tls_server_name or self._host
+        self._observer = observer
         self._idle: list[_Connection] = []
         # The loop holds a transport until its TLS farewell is answered, longer than we do.
         self._transports: weakref.WeakSet[asyncio.WriteTransport] = weakref.WeakSet()
@@ -220,8 +237,7 @@ class Http:
             async with asyncio.timeout(timeout_s):
                 connection = await self._connect()
                 try:
-                    await connection.send(method, self._head(method, target, headers, body), body)
-                    head = await connection.head()
+                    head = await self._ask(connection, method, target, headers, body)
                 except BaseException:
                     connection.close()
                     raise
@@ -245,8 +261,7 @@ class Http:
             async with asyncio.timeout(timeout_s):
                 connection = await self._connect()
                 try:
-                    await connection.send("GET", self._head("GET", target, headers, b""), b"")
-                    head = await connection.head()
+                    head = await self._ask(connection, "GET", target, headers, b"")
                     if head.status == 101:
                         fields = dict(head.fields)
                         return Upgraded(fields, b"", connection.reader, connection.writer)
@@ -310,8 +325,7 @@ class Http:
         body: bytes,
     ) -> Response:
         try:
-            await connection.send(method, self._head(method, target, headers, body), body)
-            head = await connection.head()
+            head = await self._ask(connection, method, target, headers, body)
             whole = await connection.body(_BODY_BYTES_MAX)
             if whole is None:
                 raise Unavailable(f"{method} {target}: answer exceeds {_BODY_BYTES_MAX} bytes")
@@ -323,6 +337,24 @@ class Http:
         else:
             connection.close()
         return Response(head.status, dict(head.fields), whole)
+
+    async def _ask(
+        self, connection: _Connection, method: str, target: str, headers: Headers, body: bytes
+    ) -> http1.Head:
+        """Sends a request; returns the head of its answer, and tells the observer."""
+        request = self._head(method, target, headers, body)
+        if self._observer is None:
+            await connection.send(method, request, body)
+            return await connection.head()
+        began_s, status = time.monotonic(), 0
+        self._observer.asked()
+        try:
+            await connection.send(method, request, body)
+            head = await connection.head()
+            status = head.status
+            return head
+        finally:
+            self._observer.answered(method, status, time.monotonic() - began_s)
 
 
 def _detect_dead_peer(sock: socket.socket | None) -> None:

@@ -20,13 +20,14 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
 from linkerd import log
 from linkerd.errors import KubeError
-from linkerd.kube.http import Streamed
+from linkerd.kube.http import Observer, Streamed
 from linkerd.kube.resources import Resource
 
 T = TypeVar("T")
@@ -102,6 +103,18 @@ class _Versioned(msgspec.Struct, gc=False):
     metadata: _ListMeta = msgspec.field(default_factory=_ListMeta)
 
 
+class _Field(msgspec.Struct, gc=False):
+    time: datetime | None = None
+
+
+class _Fields(msgspec.Struct, rename="camel", gc=False):
+    managed_fields: list[_Field] | None = None
+
+
+class _Managed(msgspec.Struct, gc=False):
+    metadata: _Fields = msgspec.field(default_factory=_Fields)
+
+
 class _Status(msgspec.Struct, gc=False):
     code: int = 0
     message: str = ""
@@ -111,6 +124,7 @@ _PAGE = msgspec.json.Decoder(_Page)
 _LINE = msgspec.json.Decoder(_Line)
 _VERSIONED = msgspec.json.Decoder(_Versioned)
 _STATUS = msgspec.json.Decoder(_Status)
+_MANAGED = msgspec.json.Decoder(_Managed)
 
 
 @dataclass(slots=True)
@@ -120,10 +134,12 @@ class Watcher(Generic[T]):
     Args:
         decode: Bytes of one object → object; raises msgspec.MsgspecError.
         what: The kind, for logs.
+        observer: Told how late changes are heard of.
     """
 
     decode: Callable[[bytes], T]
     what: str
+    observer: Observer | None = None
     _version: str = ""
     _token: str = ""
     _listed: list[T] = field(default_factory=list)
@@ -182,6 +198,10 @@ class Watcher(Generic[T]):
             return None
         if entry.type == "DELETED":
             return Deleted(item)
+        if entry.type == "MODIFIED" and self.observer is not None:
+            changed = _changed(raw)
+            if changed is not None:
+                self.observer.lagged(self.what, time.time() - changed)
         return Applied(item)
 
     def refused(self, status: int) -> Reset[T] | None:
@@ -210,6 +230,15 @@ class Watcher(Generic[T]):
             return None
 
 
+def _changed(raw: bytes) -> float | None:
+    """Returns when an object was changed last, by its managed fields; Unix seconds."""
+    try:
+        fields = _MANAGED.decode(raw).metadata.managed_fields or ()
+    except msgspec.MsgspecError:
+        return None
+    return max((each.time.timestamp() for each in fields if each.time), default=None)
+
+
 def _precedes(version: str, other: str) -> bool:
     """Whether a resource version is older; those of one kind that are numbers can be compared.
 
@@ -231,10 +260,13 @@ class Source(Protocol):
 
 
 async def run(
-    source: Source, resource: Resource, decode: Callable[[bytes], T]
+    source: Source,
+    resource: Resource,
+    decode: Callable[[bytes], T],
+    observer: Observer | None = None,
 ) -> AsyncIterator[Event[T]]:
     """Yields a Reset first, then events, for ever; see the module."""
-    watcher = Watcher(decode, resource.plural)
+    watcher = Watcher(decode, resource.plural, observer)
     wait_s, failing = _BACKOFF_MIN_S, False
     listed_s = deque([-math.inf] * _LISTS_BURST, maxlen=_LISTS_BURST)
     while True:

@@ -320,6 +320,9 @@ async def test_destination_answers_and_pushes(bed: Bed) -> None:
             'service_subscribers{name="web-svc",namespace="emojivoto"} 1.0',
             "workload_subscribers 1.0",
             'pod_cache_size{cluster="local"} 2.0',
+            'endpointslices_cache_size{cluster="local"} ',
+            'http_client_requests_total{client="k8s",code="200",method="get"} ',
+            "services_informer_lag_seconds_count ",
         ):
             assert series in page, series
 
