@@ -140,6 +140,27 @@ def test_a_command_gets_input_and_gives_its_exit_code(shell: Shell) -> None:
     assert 7 == done.returncode
 
 
+def test_files_are_copied_both_ways(shell: Shell, tmp_path: Path) -> None:
+    pods = shell.kubectl("get", "pods", "-n", "shop", "-l", "app=web", "-o", "name").split()
+    pod = pods[0].removeprefix("pod/")
+    site = tmp_path / "site"
+    (site / "deep").mkdir(parents=True)
+    (site / "page.html").write_text("hello " * 20000)
+    (site / "deep" / "run.sh").write_text("#!/bin/sh\n")
+    (site / "deep" / "run.sh").chmod(0o755)
+    shell.kubectl("cp", str(site), f"shop/{pod}:/tmp/copied")
+    shell.kubectl("cp", str(site / "page.html"), f"{pod}:/tmp/copied/deep/", "-n", "shop")
+    back = tmp_path / "back"
+    shell.kubectl("cp", f"{pod}:/tmp/copied", str(back), "-n", "shop")
+    found = {str(path.relative_to(back)) for path in back.rglob("*") if path.is_file()}
+    assert {"page.html", "deep/page.html", "deep/run.sh"} == found
+    assert "hello " * 20000 == (back / "deep" / "page.html").read_text()
+    assert 0o755 == (back / "deep" / "run.sh").stat().st_mode & 0o777
+    missing = shell.linkerd("local", "kubectl", "cp", f"shop/{pod}:/none", str(tmp_path / "none"))
+    assert missing.returncode != 0
+    assert "No such file" in missing.stderr
+
+
 def test_a_terminal_is_the_containers(shell: Shell) -> None:
     words = [*_LINKERD, "local", "kubectl", "exec", "-it", "deploy/web", "-n", "shop", "--", "sh"]
     pid, terminal = pty.fork()

@@ -14,7 +14,7 @@ _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
 
 async def find(kube: KubeClient, word: str, namespace: str) -> dict[str, Any]:
-    """Returns the pod, or a pod of the workload, running ones first.
+    """Returns the pod, or a pod of the workload: one that runs and goes on running if there is.
 
     Raises:
         NotFound: there is none.
@@ -33,7 +33,16 @@ async def find(kube: KubeClient, word: str, namespace: str) -> dict[str, Any]:
     pods = await kube.list(PODS, namespace, label_selector=text) if text else []
     if not pods:
         raise NotFound(f"{word} in {namespace} has no pods")
-    return min(pods, key=lambda pod: (pod.get("status") or {}).get("phase") != "Running")
+    return min(pods, key=_unfit)
+
+
+def _unfit(pod: dict[str, Any]) -> tuple[bool, bool, bool]:
+    status = pod.get("status") or {}
+    ready = any(
+        one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions") or ()
+    )
+    leaving = "deletionTimestamp" in pod["metadata"]
+    return leaving, status.get("phase") != "Running", not ready
 
 
 def main_container(pod: dict[str, Any]) -> str:

@@ -26,6 +26,18 @@ if TYPE_CHECKING:
 SUMMARY = "Show objects of the local cluster"
 USAGE = "TYPE [NAME...]"
 _TABLES = ("table", "wide")
+_ALL = (
+    "pods",
+    "replicationcontrollers",
+    "services",
+    "daemonsets",
+    "deployments",
+    "replicasets",
+    "statefulsets",
+    "horizontalpodautoscalers",
+    "cronjobs",
+    "jobs",
+)
 _TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 
 
@@ -68,7 +80,8 @@ def run(args: argparse.Namespace) -> int:
         for kind in kinds:
             resource = await _kinds.resolve(kube, kind)
             for name in names or [""]:
-                shown |= show(await _asked(kube, resource, namespace, name, args))
+                answer = await _asked(kube, resource, namespace, name, args)
+                shown |= show(_with_kind(answer, resource) if len(kinds) > 1 else answer)
                 if args.watch:
                     await _follow(kube, resource, namespace, name, args, show)
         return shown
@@ -116,13 +129,29 @@ async def _follow(
                 show(await _asked(kube, resource, where, metadata["name"], args))
 
 
+def _with_kind(answer: dict[str, Any], resource: Resource) -> dict[str, Any]:
+    """A table among those of other kinds names its objects `deployment.apps/web`."""
+    if "rows" in answer:
+        titles = [column["name"] for column in answer["columnDefinitions"]]
+        at = titles.index("Name")
+        for row in answer["rows"]:
+            row["cells"][at] = f"{_kind(resource.api_version, resource.kind)}/{row['cells'][at]}"
+    return answer
+
+
+def _kind(api_version: str, kind: str) -> str:
+    group = api_version.rpartition("/")[0]
+    return f"{kind.lower()}.{group}" if group else kind.lower()
+
+
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
     if "/" in words[0]:
         pairs = [word.partition("/") for word in words]
         if len({kind for kind, _, _ in pairs}) > 1:
             raise UsageError("names of several types cannot be mixed")
         return [pairs[0][0]], [name for _, _, name in pairs]
-    return words[0].split(","), words[1:]
+    kinds = words[0].split(",")
+    return list(_ALL) if kinds == ["all"] else kinds, words[1:]
 
 
 def _as_list(answer: dict[str, Any], api_version: str, kind: str) -> dict[str, Any]:
@@ -191,7 +220,7 @@ def _show_objects(answer: dict[str, Any], *, output: str) -> bool:
     items = answer.get("items", [answer])
     if output == "name":
         for item in items:
-            print(f"{item['kind'].lower()}/{item['metadata']['name']}")
+            print(f"{_kind(item['apiVersion'], item['kind'])}/{item['metadata']['name']}")
     elif output == "json":
         import json
 

@@ -22,20 +22,24 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     reader, writer = os.pipe()
     port = listener.getsockname()[1]
     flags = [f"--state={state}", f"--listen-fd={listener.fileno()}", f"--ready-fd={writer}"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "linkerd.local.apiserver", *flags, f"--port={port}"],
-        pass_fds=(listener.fileno(), writer),
-        stderr=subprocess.PIPE,
-    )
+    log = home / "apiserver.log"
+    # A file: a pipe that nobody empties would stop the server once it is full.
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "linkerd.local.apiserver", *flags, f"--port={port}"],
+            pass_fds=(listener.fileno(), writer),
+            stderr=output,
+        )
     os.close(writer)
     listener.close()
     ready = os.read(reader, 1)
     os.close(reader)
     if not ready:
-        pytest.fail((process.communicate()[1] or b"").decode())
+        process.wait()
+        pytest.fail(log.read_text())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LINKERD_LOCAL_HOME", str(home))
         patch.setenv("KUBECONFIG", str(state / "kubeconfig"))
         yield state
     process.terminate()
-    process.communicate()
+    process.wait()

@@ -1,7 +1,8 @@
-"""Wait until objects have a condition or are gone.
+"""Wait until objects have a condition or a value, or are gone.
 
 Examples:
   linkerd local kubectl wait --for condition=available deploy --all -n emojivoto
+  linkerd local kubectl wait --for jsonpath='{.status.phase}'=Running pod/client
   linkerd local kubectl wait --for delete pod/web-5f86686c4d-58p7k
 """
 
@@ -9,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from linkerd.cli import _args
@@ -19,8 +22,8 @@ if TYPE_CHECKING:
     from linkerd.cli.local._objects import Named
     from linkerd.kube.client import KubeClient
 
-SUMMARY = "Wait until objects have a condition or are gone"
-USAGE = "TYPE/NAME... --for condition=NAME[=VALUE]|delete"
+SUMMARY = "Wait until objects have a condition or a value, or are gone"
+USAGE = "TYPE/NAME... --for condition=NAME[=VALUE]|jsonpath=PATH[=VALUE]|delete"
 _LOOK_S = 0.2
 
 
@@ -30,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("words", nargs="+", metavar="TYPE/NAME", help="for instance deploy/web")
     parser.add_argument("--for", required=True, dest="condition", metavar="WHAT",
-                        help="condition=NAME, condition=NAME=VALUE or delete")  # fmt: skip
+                        help="condition=NAME[=VALUE], jsonpath=PATH[=VALUE] or delete")  # fmt: skip
     parser.add_argument("-l", "--selector", default="", help="label selector")
     parser.add_argument("--all", action="store_true", help="all of the type in the namespace")
     parser.add_argument("--timeout", type=_args.duration, default=30.0, metavar="TIME",
@@ -45,8 +48,9 @@ def run(args: argparse.Namespace) -> int:
     from linkerd.cli.local import _cluster, _objects
 
     kind, _, wanted = args.condition.partition("=")
-    if kind not in ("condition", "delete") or bool(wanted) != (kind == "condition"):
+    if kind not in ("condition", "jsonpath", "delete") or bool(wanted) != (kind != "delete"):
         raise UsageError(f"unrecognized condition: {args.condition!r}")
+    met = holds(wanted) if kind == "jsonpath" else functools.partial(has, wanted=wanted)
     config = _cluster.config(args)
     namespace = args.namespace or config.namespace
     deadline = time.monotonic() + args.timeout
@@ -57,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         if not found:
             raise CheckFailed("no matching resources found")
         for one in found:
-            while not await _met(kube, one, wanted):
+            while not await _met(kube, one, met if wanted else None):
                 if time.monotonic() > deadline:
                     raise CheckFailed(f"timed out waiting for the condition on {one}")
                 await asyncio.sleep(_LOOK_S)
@@ -67,11 +71,9 @@ def run(args: argparse.Namespace) -> int:
     return _connect.run(config, main)
 
 
-async def _met(kube: KubeClient, one: Named, wanted: str) -> bool:
+async def _met(kube: KubeClient, one: Named, met: Callable[[dict[str, Any]], bool] | None) -> bool:
     body = await kube.get_or_none(one.resource, one.name, one.namespace)
-    if not wanted:
-        return body is None
-    return has(body or {}, wanted)
+    return body is None if met is None else met(body or {})
 
 
 def has(body: dict[str, Any], wanted: str) -> bool:
@@ -81,3 +83,21 @@ def has(body: dict[str, Any], wanted: str) -> bool:
         condition["type"].lower() == name and condition["status"].lower() == (value or "true")
         for condition in (body.get("status") or {}).get("conditions") or ()
     )
+
+
+def holds(wanted: str) -> Callable[[dict[str, Any]], bool]:
+    """Returns the question whether an object has `{PATH}=VALUE`, or anything at `{PATH}`.
+
+    Raises:
+        UsageError: the path is malformed.
+    """
+    from linkerd.viz.tap import jsonpath
+
+    path, _, expected = wanted.rpartition("}=") if "}=" in wanted else wanted.partition("=")
+    fill = jsonpath.compile(path + "}" if path.startswith("{") and path[-1] != "}" else path)
+
+    def met(body: dict[str, Any]) -> bool:
+        found = fill(body)
+        return found == expected if expected else bool(found)
+
+    return met

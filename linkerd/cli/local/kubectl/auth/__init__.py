@@ -1,0 +1,5 @@
+"""Questions about permissions."""
+
+from __future__ import annotations
+
+SUMMARY = "Ask what you, or someone else, may do"
