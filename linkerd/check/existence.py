@@ -40,8 +40,9 @@ CRDS = (
 )
 
 _INSTALL = "`linkerd install | kubectl apply -f -` installs it"
-_CRDS_REMEDY = "`linkerd install --crds | kubectl apply -f -` installs them"
-
+_CRDS_BEFORE = "`linkerd install --crds | kubectl apply -f -` installs them"
+_CRDS_AFTER = "`linkerd upgrade --crds | kubectl apply -f -` puts them back"
+_PUT_BACK = "`linkerd upgrade | kubectl apply -f -` puts back what is missing"
 _TELL_MORE = "`kubectl -n {0} get pods` and `kubectl -n {0} get events` tell more"
 
 Network = IPv4Network | IPv6Network
@@ -49,7 +50,7 @@ Network = IPv4Network | IPv6Network
 
 def crds(mesh: Mesh) -> Category:
     """Category linkerd-crd."""
-    return Category("linkerd-crd", (_crds(mesh, retry=True),))
+    return Category("linkerd-crd", (_crds(mesh, _CRDS_BEFORE, retry=True),))
 
 
 def control_plane(mesh: Mesh) -> Category:
@@ -122,7 +123,8 @@ def config(mesh: Mesh) -> Category:
     webhooks = ("linkerd-policy-validator", "linkerd-sp-validator")
 
     def check(question: str, anchor: str, *require: Any) -> Check:
-        return Check(question, anchor, partial(mesh.require, *require), fatal=True)
+        probe = partial(mesh.require, *require)
+        return Check(question, anchor, probe, fatal=True, remedy=_PUT_BACK)
 
     return Category(
         "linkerd-config",
@@ -142,7 +144,7 @@ def config(mesh: Mesh) -> Category:
                 accounts,
                 ns,
             ),
-            _crds(mesh, retry=False),
+            _crds(mesh, _CRDS_AFTER, retry=False),
             check(
                 "control plane MutatingWebhookConfigurations exist",
                 "l5d-existence-mwc",
@@ -201,14 +203,14 @@ def extensions(mesh: Mesh) -> Category:
     return Category("linkerd-extension-checks", (check,))
 
 
-def _crds(mesh: Mesh, *, retry: bool) -> Check:
+def _crds(mesh: Mesh, remedy: str, *, retry: bool) -> Check:
     return Check(
         "control plane CustomResourceDefinitions exist",
         "l5d-existence-crd",
         partial(mesh.require, CUSTOM_RESOURCE_DEFINITIONS, CRDS),
         fatal=True,
         retry=retry,
-        remedy=_CRDS_REMEDY,
+        remedy=remedy,
     )
 
 

@@ -27,6 +27,10 @@ from linkerd.kube.resources import (
 COMPONENTS = ("web", "tap", "metrics-api", "tap-injector")
 _EXTENSION = "linkerd.io/extension"
 _TAP_API = "v1alpha1.tap.linkerd.io"
+_INSTALL = "`linkerd viz install | kubectl apply -f -` installs it"
+_PUT_BACK = "`linkerd viz install | kubectl apply -f -` puts back what is missing"
+_TELL_MORE = "`kubectl -n linkerd-viz get pods` and `kubectl -n linkerd-viz get events` tell more"
+_ALLOW = "`linkerd viz allow-scrapes -n NAMESPACE | kubectl apply -f -` allows it"
 _NOT_CURRENT = "some proxies are not running the current version:"
 
 
@@ -202,11 +206,32 @@ def _extension(view: _Viz, metrics: MetricsProbes) -> Category:
     return Category(
         "linkerd-viz",
         (
-            fatal("linkerd-viz Namespace exists", "viz-ns-exists", view.namespace_exists),
-            fatal("can initialize the client", "viz-existence-client", view.client, retry=True),
-            fatal("linkerd-viz ClusterRoles exist", "viz-cr-exists", view.roles),
-            fatal("linkerd-viz ClusterRoleBindings exist", "viz-crb-exists", view.bindings),
-            fatal("tap API server has valid cert", "tap-cert-valid", view.tap_certificate_valid),
+            fatal(
+                "linkerd-viz Namespace exists",
+                "viz-ns-exists",
+                view.namespace_exists,
+                remedy=_INSTALL,
+            ),
+            fatal(
+                "can initialize the client",
+                "viz-existence-client",
+                view.client,
+                retry=True,
+                remedy=_TELL_MORE,
+            ),
+            fatal("linkerd-viz ClusterRoles exist", "viz-cr-exists", view.roles, remedy=_PUT_BACK),
+            fatal(
+                "linkerd-viz ClusterRoleBindings exist",
+                "viz-crb-exists",
+                view.bindings,
+                remedy=_PUT_BACK,
+            ),
+            fatal(
+                "tap API server has valid cert",
+                "tap-cert-valid",
+                view.tap_certificate_valid,
+                remedy=_PUT_BACK,
+            ),
             warn(
                 "tap API server cert is valid for at least 60 days",
                 "tap-cert-not-expiring-soon",
@@ -220,6 +245,7 @@ def _extension(view: _Viz, metrics: MetricsProbes) -> Category:
                 view.running,
                 retry=True,
                 surface=True,
+                remedy=_TELL_MORE,
             ),
             warn("viz extension proxies are healthy", "viz-proxy-healthy", view.healthy),
             warn("viz extension proxies are up-to-date", "viz-proxy-cp-version", view.current),
@@ -230,6 +256,7 @@ def _extension(view: _Viz, metrics: MetricsProbes) -> Category:
                 "prometheus is installed and configured correctly",
                 "viz-prometheus",
                 view.prometheus,
+                remedy=_PUT_BACK,
             ),
             fatal("viz extension self-check", "viz-metrics-api", metrics.self_check, retry=True),
         ),
@@ -251,6 +278,7 @@ def _data_plane(view: _Viz, metrics: MetricsProbes) -> Category:
                 "l5d-viz-data-plane-prom-authz",
                 view.scrape_allowed,
                 warning=True,
+                remedy=_ALLOW,
             ),
             Check(
                 "data plane proxy metrics are present in Prometheus",
