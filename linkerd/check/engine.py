@@ -117,8 +117,9 @@ async def _ask(check: Check, deadline: float, clock: Clock, on_wait: OnWait) -> 
                     return Outcome.SUCCESS, await check.probe() or ""
             except (LinkerdError, TimeoutError) as error:
                 text = _text(error)
+                remedy = check.remedy or getattr(error, "hint", None)
             if not check.retry or clock.now() >= deadline:
-                text = f"{text}\n{check.remedy}" if check.remedy else text
+                text = f"{text}\n{remedy}" if remedy else text
                 return (Outcome.WARNING if check.warning else Outcome.ERROR), text
             on_wait(text if check.surface else "waiting for check to complete")
             await clock.sleep(min(RETRY_S, max(0.05, deadline - clock.now())))

@@ -46,8 +46,9 @@ def run(
         config = _connect.config(args)
     except LinkerdError as error:
         question, hint = "can initialize the client", engine.HINT_ROOT + "k8s-api"
+        text = "\n".join(filter(None, (error.message, error.hint)))
         printer.begin(banner)
-        printer.answer(Result("kubernetes-api", question, Outcome.ERROR, error.message, hint))
+        printer.answer(Result("kubernetes-api", question, Outcome.ERROR, text, hint))
         printer.end()
         printer.verdict()
         return 1

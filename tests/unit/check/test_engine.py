@@ -41,6 +41,7 @@ def probe(*answers: str | Exception | None) -> engine.Probe:
 
 
 NO = CheckFailed("it is not")
+HINTED = CheckFailed("it is not", hint="try")
 
 
 async def answers(*checks: Check, wait_s: float = 0.0) -> list[Result]:
@@ -58,6 +59,9 @@ async def answers(*checks: Check, wait_s: float = 0.0) -> list[Result]:
         (Check("q", "a", probe(NO), warning=True), Outcome.WARNING, "it is not"),
         (Check("q", "a", probe(NO, NO, None), retry=True), Outcome.SUCCESS, ""),
         (Check("q", "a", probe(NO), retry=True), Outcome.ERROR, "it is not"),
+        (Check("q", "a", probe(NO), remedy="do"), Outcome.ERROR, "it is not\ndo"),
+        (Check("q", "a", probe(HINTED)), Outcome.ERROR, "it is not\ntry"),
+        (Check("q", "a", probe(HINTED), remedy="do"), Outcome.ERROR, "it is not\ndo"),
     ],
 )
 async def test_an_answer_follows_from_its_probe(check: Check, outcome: Outcome, text: str) -> None:
