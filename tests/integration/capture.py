@@ -1,6 +1,6 @@
-"""Prints, as one JSON line, what crosses the interfaces of this network namespace for some seconds.
+"""Prints, as one JSON line, what crosses the interfaces of this network namespace until its stdin ends.
 
-    capture.py SECONDS MARKER IP PORT…
+    capture.py MARKER IP PORT…
 
 `marker` says whether MARKER's bytes were seen in the clear, `tls` how many TLS application-data
 records began a segment to or from these ports of IP, `segments` how many segments with data were seen there.
@@ -9,29 +9,29 @@ records began a segment to or from these ports of IP, `segments` how many segmen
 from __future__ import annotations
 
 import json
+import select
 import socket
 import struct
 import sys
-import time
 
 # What one bridge port passes to another never gets as far as the taps of a single protocol.
 _ETH_P_ALL = 0x0003
 _ETH_P_IP = 0x0800
 _TLS_APPLICATION_DATA = b"\x17\x03\x03"
+_BUFFER_BYTES = 16 * 1024 * 1024
+# Linux; the module does not name it. Not bounded by what ordinary users may have.
+_SO_RCVBUFFORCE = 33
 
 
-def main(seconds: str, marker: str, host: str, *ports: str) -> None:
+def main(marker: str, host: str, *ports: str) -> None:
     wanted = {(host, int(port)) for port in ports}
     seen = {"marker": False, "tls": 0, "segments": 0}
     tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL))
+    tap.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
     print("listening", flush=True)
-    ends_at = time.monotonic() + float(seconds)
-    while (left := ends_at - time.monotonic()) > 0:
-        tap.settimeout(left)
-        try:
-            packet, origin = tap.recvfrom(65536)
-        except TimeoutError:
-            break
+    # What crossed before the end is in the tap's buffer, and is read first.
+    while tap in (ready := select.select([tap, sys.stdin], [], [])[0]) or not ready:
+        packet, origin = tap.recvfrom(65536)
         if origin[1] != _ETH_P_IP or packet[9] != socket.IPPROTO_TCP:
             continue
         header = (packet[0] & 0x0F) * 4

@@ -166,7 +166,9 @@ class Mesh:
     def in_node(self, *command: str) -> subprocess.Popen[bytes]:
         """Starts a command in the node's network namespace."""
         inside = ["nsenter", f"--net=/proc/{self.pid('supervisor')}/ns/net", *command]
-        return subprocess.Popen(inside, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return subprocess.Popen(
+            inside, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
 
     def delete(self) -> None:
         """Ends the cluster and removes its state."""

@@ -6,7 +6,7 @@ slow TEXT PORT      the same, three seconds late
 echo PORT           sends back what it gets
 banner TEXT PORT    speaks first: sends TEXT, then echoes, as SMTP and MySQL do
 idle                does nothing, for clients started by exec
-talk HOST PORT TEXT sends TEXT, prints what comes until the peer is silent or closes
+talk HOST PORT TEXT sends TEXT, prints what comes until the peer falls silent or closes
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import socketserver
 import sys
 import time
 
-_SILENCE_S = 1.0
+_FIRST_S, _SILENCE_S = 30.0, 3.0
 
 
 def serve_http(text: str, port: str, *, flaky: bool = False, late_s: float = 0) -> None:
@@ -56,11 +56,12 @@ def serve_tcp(port: str, banner: bytes = b"") -> None:
 
 def talk(host: str, port: str, text: str) -> None:
     with socket.create_connection((host, int(port)), timeout=10) as peer:
-        peer.settimeout(_SILENCE_S)
+        peer.settimeout(_FIRST_S)
         peer.sendall(text.encode())
         try:
             while data := peer.recv(65536):
                 sys.stdout.buffer.write(data)
+                peer.settimeout(_SILENCE_S)
         except TimeoutError:
             pass
 

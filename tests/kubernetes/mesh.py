@@ -89,7 +89,9 @@ class KubernetesMesh(Mesh):
     def in_node(self, *command: str) -> subprocess.Popen[bytes]:
         """Starts a command in the node's network namespace."""
         inside = ["nsenter", f"--net=/proc/{cluster.first_process(self.bed)}/ns/net", *command]
-        return subprocess.Popen(inside, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return subprocess.Popen(
+            inside, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
 
     def delete(self) -> None:
         """Ends the bed."""
