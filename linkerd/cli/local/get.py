@@ -5,6 +5,7 @@ Examples:
   linkerd local get deploy web -n emojivoto -o yaml
   linkerd local get pods -n emojivoto --watch
   linkerd local get svc web-svc -n emojivoto -o jsonpath='{.spec.clusterIP}'
+  linkerd local get events -n emojivoto --sort-by .lastTimestamp
 """
 
 from __future__ import annotations
@@ -50,12 +51,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--field-selector", default="", metavar="SELECTOR",
                         help="for instance metadata.name=web")  # fmt: skip
     parser.add_argument("-w", "--watch", action="store_true", help="go on with every change")
+    parser.add_argument("--sort-by", default="", metavar="PATH", help="for instance .metadata.name")
     parser.add_argument("--no-headers", action="store_true", help="only the rows of a table")
     parser.add_argument("--show-labels", action="store_true", help="labels as the last column")
     _args.add_namespace(parser, "namespace of the objects", all=True)
     parser.add_argument("-o", "--output", default="table", metavar="FORMAT",
-                        help="table (the default), wide, yaml, json, name or jsonpath=TEMPLATE",
-                        )  # fmt: skip
+                        help="table (the default), wide, yaml, json, name, jsonpath=TEMPLATE or "
+                        "custom-columns=TITLE:PATH,…")  # fmt: skip
     add_flags(parser)
 
 
@@ -81,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
             resource = await _kinds.resolve(kube, kind)
             for name in names or [""]:
                 answer = await _asked(kube, resource, namespace, name, args)
+                _sort(answer, args.sort_by)
                 shown |= show(_with_kind(answer, resource) if len(kinds) > 1 else answer)
                 if args.watch:
                     await _follow(kube, resource, namespace, name, args, show)
@@ -98,6 +101,8 @@ async def _asked(
     selectors = {"labelSelector": args.selector, "fieldSelector": args.field_selector}
     params = {} if name else {key: value for key, value in selectors.items() if value}
     accept = _TABLE if args.output in _TABLES else "application/json"
+    if args.sort_by and accept == _TABLE:
+        params["includeObject"] = "Object"
     answer: dict[str, Any] = await kube.request(
         "GET", resource.path(namespace, name), params, accept=accept
     )
@@ -127,6 +132,23 @@ async def _follow(
             with contextlib.suppress(NotFound):
                 where = metadata.get("namespace")
                 show(await _asked(kube, resource, where, metadata["name"], args))
+
+
+def _sort(answer: dict[str, Any], path: str) -> None:
+    """Orders rows or items by what is at a path; those without come first."""
+    if not path:
+        return
+    from linkerd.viz.tap import jsonpath
+
+    fill = jsonpath.compile(path)
+
+    def key(entry: dict[str, Any]) -> tuple[float, str]:
+        found = fill(entry.get("object", entry))
+        number = found.replace(".", "", 1).isdigit()
+        return (float(found), "") if number else (0.0, found)
+
+    for name in ("rows", "items"):
+        answer.get(name, []).sort(key=key)
 
 
 def _with_kind(answer: dict[str, Any], resource: Resource) -> dict[str, Any]:
@@ -179,11 +201,13 @@ def _shower(args: argparse.Namespace, *, many: bool) -> Callable[[dict[str, Any]
     if args.output in ("name", "json", "yaml"):
         return functools.partial(_show_objects, output=args.output)
     kind, equals, template = args.output.partition("=")
-    if kind != "jsonpath" or not equals:
+    if kind not in ("jsonpath", "custom-columns") or not equals:
         raise UsageError(
             f"output format {args.output!r} not recognized:"
-            " use table, wide, yaml, json, name or jsonpath=…"
+            " use table, wide, yaml, json, name, jsonpath=… or custom-columns=…"
         )
+    if kind == "custom-columns":
+        return _column_shower(template, header=not args.no_headers)
     from linkerd.viz.tap import jsonpath
 
     fill = jsonpath.compile(template)
@@ -193,6 +217,26 @@ def _shower(args: argparse.Namespace, *, many: bool) -> Callable[[dict[str, Any]
         return True
 
     return filled
+
+
+def _column_shower(columns: str, *, header: bool) -> Callable[[dict[str, Any]], bool]:
+    from linkerd.cli.local import _tables
+    from linkerd.viz.tap import jsonpath
+
+    pairs = [column.partition(":") for column in columns.split(",")]
+    if not all(colon and path for _, colon, path in pairs):
+        raise UsageError(f"custom-columns={columns}: expected TITLE:PATH,…")
+    titles = [title for title, _, _ in pairs]
+    fills = [jsonpath.compile(path) for _, _, path in pairs]
+
+    def show(answer: dict[str, Any]) -> bool:
+        items = answer.get("items", [answer])
+        rows = [[fill(item) or "<none>" for fill in fills] for item in items]
+        text = _tables.aligned([titles, *rows])
+        print(text if header else text.partition("\n")[2], end="")
+        return bool(rows)
+
+    return show
 
 
 def _table_shower(args: argparse.Namespace, *, many: bool) -> Callable[[dict[str, Any]], bool]:

@@ -181,6 +181,19 @@ def test_a_namespace_is_chosen(kubectl: Kubectl) -> None:
     assert "" == kubectl("get deploy -o name")
 
 
+def test_objects_are_sorted_and_shown_in_columns_of_choice(kubectl: Kubectl) -> None:
+    kubectl("create deployment big --image x --replicas 12 -n shop")
+    kubectl("create deployment mid --image x --replicas 3 -n shop")
+    sort = "--sort-by .spec.replicas"
+    rows = kubectl(f"get deploy -n shop --no-headers {sort}").splitlines()
+    assert ["mid", "big"] == [row.split()[0] for row in rows][-2:]
+    columns = "custom-columns=NAME:.metadata.name,REPLICAS:.spec.replicas,NONE:.spec.none"
+    lines = kubectl(f"get deploy -n shop -o {columns} {sort}").splitlines()
+    assert ["NAME", "REPLICAS", "NONE"] == lines[0].split()
+    assert ["big", "12", "<none>"] == lines[-1].split()
+    assert "expected TITLE:PATH" in kubectl.tried("get deploy -o custom-columns=NAME")[2]
+
+
 def test_what_is_not_measured_says_so(kubectl: Kubectl) -> None:
     code, _, err = kubectl.tried("top pods -n shop")
     assert (1, True) == (code, "Metrics API not available" in err)

@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from linkerd.errors import UsageError
 from linkerd.gen import tap_pb2
 from linkerd.gen import viz_tap_pb2 as tap
 from linkerd.viz.tap import hydrate, jsonpath, profile, render
@@ -99,12 +98,6 @@ def test_json_has_exactly_one_event_with_linkerds_keys() -> None:
 )
 def test_templates_pick_values(template: str, text: str) -> None:
     assert text == jsonpath.compile(template)(render.document(a_request()))
-
-
-@pytest.mark.parametrize("template", ["{.a", "{.a[?(@.b)]}"])
-def test_templates_that_cannot_be_read_are_refused(template: str) -> None:
-    with pytest.raises(UsageError, match="jsonpath"):
-        jsonpath.compile(template)
 
 
 def test_requests_are_counted_when_they_end() -> None:
