@@ -15,6 +15,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,12 @@ class Shell:
         done = self.linkerd("local", "kubectl", *words, text=text)
         assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
         return done.stdout
+
+    def until(self, ask: Callable[[], str], wanted: str) -> None:
+        deadline = time.monotonic() + _DEADLINE_S
+        while wanted not in (text := ask()):
+            assert time.monotonic() < deadline, text
+            time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +145,23 @@ def test_a_command_gets_input_and_gives_its_exit_code(shell: Shell) -> None:
     assert "hello" == shell.kubectl("exec", "-i", *target, "--", "cat", text="hello")
     done = shell.linkerd("local", "kubectl", "exec", *target, "--", "sh", "-c", "exit 7")
     assert 7 == done.returncode
+
+
+def test_logs_of_several_containers_are_told_apart(shell: Shell) -> None:
+    run = ("-n", "shop", "--image", "web", "-l", "app=talk")
+    for name in ("one", "two"):
+        shell.kubectl(
+            "run", name, *run, "--command", "--", "sh", "-c", f"echo I am {name}; sleep 900"
+        )
+        shell.kubectl(
+            "wait", f"pod/{name}", "-n", "shop", "--for", "condition=Ready", "--timeout", "50s"
+        )
+        shell.until(partial(shell.kubectl, "logs", name, "-n", "shop"), f"I am {name}")
+    logs = ("logs", "-l", "app=talk", "-n", "shop", "--all-containers", "--prefix")
+    lines = shell.kubectl(*logs).splitlines()
+    assert ["[pod/one/one] I am one", "[pod/two/two] I am two"] == sorted(lines)
+    assert "I am two\n" == shell.kubectl("logs", "two", "two", "-n", "shop")
+    shell.kubectl("delete", "pods", "-l", "app=talk", "-n", "shop", "--now")
 
 
 def test_files_are_copied_both_ways(shell: Shell, tmp_path: Path) -> None:
