@@ -355,33 +355,6 @@ class KubeClient:
                 raise error_of(stream.status, body, f"{method} {path}")
             yield stream
 
-    def stream(
-        self,
-        resource: Resource,
-        name: str,
-        namespace: str,
-        subresource: str,
-        params: Mapping[str, Any] | None = None,
-    ) -> contextlib.AbstractAsyncContextManager[Any]:
-        """Lends a pod's stream: `Streamed` for "log", a `WebSocket` for "exec" and "portforward".
-
-        `linkerd.kube.streams` has the comfortable forms: logs, execute, port_forward.
-        """
-        path = resource.path(namespace, name, subresource)
-        if subresource == "log":
-            return self.open("GET", path, params)
-        from linkerd.kube import streams  # late: only few programs need WebSockets
-
-        return streams.opened(self, path, params or {}, subresource)
-
-    def port_forward(
-        self, name: str, namespace: str, port: int, **options: Any
-    ) -> contextlib.AbstractAsyncContextManager[tuple[str, int]]:
-        """Listens locally for a pod's port; see `linkerd.kube.streams.port_forward`."""
-        from linkerd.kube import streams  # late: only few programs need WebSockets
-
-        return streams.port_forward(self, name, namespace, port, **options)
-
     async def upgrade(
         self, path: str, params: Mapping[str, Any] | Iterable[tuple[str, str]], headers: Headers
     ) -> Upgraded:

@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     async def main(kube: KubeClient) -> int:
         from linkerd.cli.local import _kinds, _pods
+        from linkerd.kube import streams
         from linkerd.kube.resources import SERVICES
 
         pod = await _pods.find(kube, args.pod, namespace)
@@ -55,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
             for local, wanted in pairs:
                 port = target(wanted, service, pod)
                 own = int(wanted) if local is None and wanted.isdigit() else local or 0
-                forward = kube.port_forward(
-                    pod["metadata"]["name"], namespace, port, host=host, local_port=own
+                forward = streams.port_forward(
+                    kube, pod["metadata"]["name"], namespace, port, host=host, local_port=own
                 )
                 try:
                     _, bound = await stack.enter_async_context(forward)
