@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import platform
@@ -10,16 +9,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from bench.control_plane.cluster import Cluster, given, local
+from bench.control_plane.cluster import EMBEDDED, KUBERNETES, of_api
 from bench.control_plane.process import ROOT
 from bench.control_plane.rows import ROWS, Bench
 from linkerd.log import configure
+from tests.kubernetes.bed import build
 
-_RESULTS = ROOT / "bench/results/control-plane.json"
+_RESULTS = {EMBEDDED: "control-plane", KUBERNETES: "control-plane-kubernetes"}
 
 TABLE = (
     ("fan-out to 1,000 streams, CPU ms", "fan_out.cpu_ms", 6, 1.5),
@@ -52,11 +51,11 @@ TABLE = (
 """What is shown: text, place in the results, bar, aim."""
 
 
-async def measure(rows: list[str], kubeconfig: str, quick: bool) -> dict[str, Any]:
+async def measure(rows: list[str], api: str, quick: bool) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="bench-control-") as folder:
         place = Path(folder)
-        async with _cluster(kubeconfig, place) as cluster:
+        async with of_api(api, place) as cluster:
             bench = Bench(cluster, place, quick)
             bench.slices["ten"] = await cluster.service("ten", 10, 0)
             if "large_service" in rows:
@@ -69,16 +68,6 @@ async def measure(rows: list[str], kubeconfig: str, quick: bool) -> dict[str, An
                 found[row]["took_s"] = round(time.monotonic() - began, 1)
                 print(f"{row}: {time.monotonic() - began:.1f} s", file=sys.stderr)
     return found
-
-
-@contextlib.asynccontextmanager
-async def _cluster(kubeconfig: str, place: Path) -> AsyncIterator[Cluster]:
-    if kubeconfig:
-        async with given(Path(kubeconfig), place) as cluster:
-            yield cluster
-    else:
-        async with local(place) as cluster:
-            yield cluster
 
 
 def _at(results: dict[str, Any], path: str) -> Any:
@@ -107,7 +96,7 @@ def page(head: dict[str, Any], results: dict[str, Any]) -> str:
     lines = [
         "# What the control plane costs",
         "",
-        f"`make bench-control` at {head['date']}, commit {head['commit']}: {machine['cores']} cores, "
+        f"`{head['command']}` at {head['date']}, commit {head['commit']}: {machine['cores']} cores, "
         f"kernel {machine['kernel']}, Python {head['python']}, API: {head['api']}; load average "
         f"{min(loads):.1f} to {max(loads):.1f}. What is measured how: `bench/README.md`.",
         "",
@@ -125,26 +114,38 @@ def page(head: dict[str, Any], results: dict[str, Any]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.control_plane", description=__doc__)
     parser.add_argument("rows", nargs="*", choices=[*ROWS, []], help="default: all")
-    parser.add_argument("--kubeconfig", default="", help="measure on this cluster instead")
+    parser.add_argument(
+        "--api",
+        default=EMBEDDED,
+        help=f"whose API is followed: {EMBEDDED}, {KUBERNETES} (root, Go) or a kubeconfig's",
+    )
     parser.add_argument("--quick", action="store_true", help="fewer rounds, a smaller cluster")
-    parser.add_argument("--output", type=Path, default=_RESULTS)
+    parser.add_argument("--output", type=Path)
     chosen = parser.parse_args()
     configure("error")
     rows = list(chosen.rows or ROWS)
-    results = asyncio.run(measure(rows, chosen.kubeconfig, chosen.quick))
+    results = asyncio.run(measure(rows, chosen.api, chosen.quick))
     head = {
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "commit": _output("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"),
-        "api": "the cluster of a kubeconfig" if chosen.kubeconfig else "linkerd.local.apiserver",
+        "api": {
+            EMBEDDED: "linkerd.local.apiserver",
+            KUBERNETES: f"kube-apiserver {build.version()} and etcd, without fsync",
+        }.get(chosen.api, "the cluster of a kubeconfig"),
         "python": platform.python_version(),
         "machine": {"cores": os.cpu_count(), "kernel": platform.release()},
         "quick": chosen.quick,
+        "command": "make bench-control"
+        if chosen.api == EMBEDDED
+        else f"python -m bench.control_plane --api {chosen.api}",
     }
-    chosen.output.parent.mkdir(parents=True, exist_ok=True)
-    chosen.output.write_text(json.dumps({**head, "rows": results}, indent=1) + "\n")
-    chosen.output.with_suffix(".md").write_text(page(head, results))
+    name = _RESULTS.get(chosen.api, "control-plane-given")
+    output: Path = chosen.output or ROOT / "bench/results" / f"{name}.json"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps({**head, "rows": results}, indent=1) + "\n")
+    output.with_suffix(".md").write_text(page(head, results))
     print(table(results))
-    print(f"samples: {chosen.output}")
+    print(f"samples: {output}")
     return 0
 
 

@@ -22,7 +22,10 @@ from linkerd.kube.resources import (
     SERVICE_ACCOUNTS,
     SERVICES,
 )
+from tests.kubernetes.bed import cluster as bed
+from tests.kubernetes.bed.paths import Paths
 
+EMBEDDED, KUBERNETES = "embedded", "kubernetes"
 NAMESPACE = "bench"
 _AT_ONCE = 16
 _START_S = 30.0
@@ -183,6 +186,29 @@ def _write_files(folder: Path, found: dict[str, Any], *, encoded: bool) -> None:
     for name, text in (found.get("data") or {}).items():
         data = base64.b64decode(text) if encoded else text.encode()
         (folder / name).write_bytes(data)
+
+
+def of_api(api: str, folder: Path) -> contextlib.AbstractAsyncContextManager[Cluster]:
+    """Returns the cluster of `EMBEDDED`, of `KUBERNETES`, or of a kubeconfig."""
+    if api == EMBEDDED:
+        return local(folder)
+    if api == KUBERNETES:
+        return real(folder)
+    return given(Path(api), folder)
+
+
+@contextlib.asynccontextmanager
+async def real(folder: Path) -> AsyncIterator[Cluster]:
+    """Yields a cluster of the test bed's etcd and kube-apiserver (root, Go)."""
+    paths = Paths("bench")
+    bed.provide()
+    # Not in a thread: the bed ends with the thread that started it.
+    bed.up(paths, api_only=True, follow=True)
+    try:
+        async with given(paths.kubeconfig, folder) as cluster:
+            yield cluster
+    finally:
+        bed.down(paths)
 
 
 @contextlib.asynccontextmanager

@@ -20,7 +20,7 @@ import httpx2
 from linkerd.local.paths import Paths
 
 KUBECTL = shutil.which("kubectl")
-START_S = 15.0
+START_S = 60.0
 
 
 class LocalServer:
@@ -80,7 +80,7 @@ class LocalServer:
             base_url=f"https://127.0.0.1:{self.port}",
             verify=context,
             headers={"Authorization": f"Bearer {bearer}"} if bearer else {},
-            timeout=20.0,
+            timeout=60.0,
         )
 
     def kubectl(self, *words: str, stdin: str = "") -> str:
@@ -97,7 +97,7 @@ class LocalServer:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             env={**os.environ, "KUBECONFIG": str(self.paths.kubeconfig)},
             check=False,
         )

@@ -46,7 +46,7 @@ from linkerd.pki import issue, trust
 from tests.ports import free_port
 from tests.unit.pki.authority import WEB, a_request
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 AUDIENCE = "identity.l5d.io"
 
@@ -136,7 +136,7 @@ async def _listens(port: int) -> bool:
     return True
 
 
-async def _until(condition: Callable[[], Awaitable[Any]], seconds: float = 20.0) -> Any:
+async def _until(condition: Callable[[], Awaitable[Any]], seconds: float = 60.0) -> Any:
     """Awaits `condition` until it returns something true."""
     async with asyncio.timeout(seconds):
         while not (result := await condition()):  # noqa: ASYNC110 - another process decides

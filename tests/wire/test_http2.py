@@ -127,7 +127,7 @@ class Peer:
 
     async def frame(self) -> tuple[int, int, int, bytes]:
         """The next frame: kind, flags, stream, payload."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             head = await self.reader.readexactly(9)
             size = int.from_bytes(head[:3], "big")
             kind, flags, stream = struct.unpack(">BBI", head[3:])
@@ -174,7 +174,7 @@ def window(size: int) -> bytes:
 
 
 async def until(condition: Any) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110  (the condition is the server's)
             await asyncio.sleep(0.005)
 

@@ -24,7 +24,7 @@ def a_client(api: Api) -> KubeClient:
 
 
 async def take(events: Any, count: int) -> list[Event[Any]]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return [await anext(events) for _ in range(count)]
 
 

@@ -120,7 +120,7 @@ def test_discovery_includes_aggregated_apis(rig: tuple[LocalServer, Extension]) 
 def test_an_api_that_answers_becomes_available(rig: tuple[LocalServer, Extension]) -> None:
     server, _ = rig
     server.kubectl(
-        "wait", "apiservice/v1alpha1.tap.linkerd.io", "--for=condition=Available", "--timeout=20s"
+        "wait", "apiservice/v1alpha1.tap.linkerd.io", "--for=condition=Available", "--timeout=60s"
     )
     row = server.kubectl("get", "apiservice").splitlines()[1].split()
     assert ["v1alpha1.tap.linkerd.io", "default/tap", "True"] == row[:3]

@@ -337,7 +337,7 @@ def test_wait_and_watch_see_changes(server: LocalServer) -> None:
     server.kubectl("create", "deployment", "waited", "--image=nginx")
     server.kubectl("scale", "deployment", "waited", "--replicas=4")
     server.kubectl(
-        "wait", "deployment/waited", "--for=jsonpath={.spec.replicas}=4", "--timeout=10s"
+        "wait", "deployment/waited", "--for=jsonpath={.spec.replicas}=4", "--timeout=60s"
     )
 
 

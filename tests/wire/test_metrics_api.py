@@ -30,7 +30,7 @@ from tests.ports import free_port
 from tests.unit.viz.builders import emojivoto
 
 pytestmark = [
-    pytest.mark.timeout(60),
+    pytest.mark.timeout(180),
     pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs prometheus"),
 ]
 
@@ -96,7 +96,7 @@ async def a_prometheus(folder: Path, target: int) -> AsyncIterator[Prometheus]:
 
 async def until_seen(prometheus: Prometheus, query: str) -> None:
     """Waits until a query has a positive answer."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             with contextlib.suppress(MetricsError):
                 if any(sample.value > 0 for sample in await prometheus.query(query)):

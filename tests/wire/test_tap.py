@@ -31,7 +31,7 @@ from linkerd.viz.tap.request import Wish
 from tests.ports import free_port
 from tests.wire import local_server
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(180)
 PATH = f"{request.ROOT}/watch/namespaces/emojivoto/pods/web/tap"
 
 
@@ -126,7 +126,7 @@ async def a_tap(
 
 
 async def until_ready(admin: int) -> None:
-    async with asyncio.timeout(20), httpx2.AsyncClient(trust_env=False) as http:
+    async with asyncio.timeout(60), httpx2.AsyncClient(trust_env=False) as http:
         while True:
             with contextlib.suppress(httpx2.HTTPError):
                 if (await http.get(f"http://127.0.0.1:{admin}/ready")).status_code == 200:
@@ -153,7 +153,7 @@ async def a_caller(
         verify=a_context(ca_pem, folder),
         headers={"X-Remote-User": user, "X-Remote-Group": "system:masters"} if user else {},
         trust_env=False,
-        timeout=20,
+        timeout=60,
     ) as http:
         yield http
 

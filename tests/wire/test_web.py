@@ -105,7 +105,7 @@ async def test_without_a_built_page_the_api_still_works(tmp_path: Path) -> None:
 async def test_browsers_of_a_view_share_its_polls() -> None:
     source = Source()
     feeds = Feeds(source.poll, interval_s=3600)
-    async with asyncio.timeout(10), contextlib.AsyncExitStack() as stack:
+    async with asyncio.timeout(60), contextlib.AsyncExitStack() as stack:
         streams = [feeds.subscribe(views.view()) for _ in range(10)]
         for stream in streams:
             stack.push_async_callback(stream.aclose)
@@ -133,7 +133,7 @@ async def test_trouble_is_told_and_ends() -> None:
         return dict(outcome)
 
     stream = Feeds(poll, interval_s=0.01).subscribe(views.view())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert feed.event("trouble", {"error": "no prometheus instance"}) == await anext(stream)
         assert feed.event("rows", CONTENT) == await anext(stream)
     await stream.aclose()

@@ -108,7 +108,7 @@ async def served(parts: app.Parts) -> AsyncIterator[str]:
 async def test_every_panel_asks_what_prometheus_understands(tmp_path: Path) -> None:
     async with (
         a_dashboard(tmp_path) as address,
-        httpx2.AsyncClient(base_url=address, trust_env=False, timeout=20) as http,
+        httpx2.AsyncClient(base_url=address, trust_env=False, timeout=60) as http,
     ):
         listed = (await http.get("/grafana/api/dashboards")).json()["dashboards"]
         assert set(DASHBOARDS) == {board["uid"] for board in listed}
@@ -131,10 +131,10 @@ async def test_every_panel_asks_what_prometheus_understands(tmp_path: Path) -> N
 async def test_history_and_live_pages_answer(tmp_path: Path) -> None:
     async with (
         a_dashboard(tmp_path) as address,
-        httpx2.AsyncClient(base_url=address, trust_env=False, timeout=20) as http,
+        httpx2.AsyncClient(base_url=address, trust_env=False, timeout=60) as http,
     ):
         own = {"kind": "deployment", "namespace": "emojivoto", "name": "web"}
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             # Points lie on multiples of the step: the newest requests come with the next one.
             while True:
                 series = (await http.get("/api/history", params={**own, "range": "5m"})).json()
@@ -234,14 +234,14 @@ async def test_chromium_draws_pages_without_a_complaint(
                 "--disable-gpu",
                 f"--user-data-dir={tmp_path / 'profile'}",
                 "--enable-logging=stderr",
-                "--timeout=5000",
+                "--timeout=40000",
                 "--dump-dom",
                 address + path,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
             )
             try:
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     out, err = await process.communicate()
             finally:
                 if process.returncode is None:

@@ -29,7 +29,7 @@ class App:
         return await asyncio.to_thread(self._get, path)
 
     def _get(self, path: str) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         connection.request("GET", path)
         response = connection.getresponse()
         body = response.read()
@@ -82,7 +82,7 @@ async def test_a_vote_without_a_known_emoji_is_refused(app: App, query: str) -> 
 
 
 async def test_the_bot_votes(app: App) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", app.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", app.port, timeout=60)
     for _ in range(5):
         line = await asyncio.to_thread(vote_bot.vote, connection, {})
         assert line.startswith("✔ Voting for :")
@@ -112,7 +112,7 @@ async def test_pages_quote_the_message_of_the_day(app: App) -> None:
 
 
 def _body(port: int, path: str) -> str:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", path)
     text = connection.getresponse().read().decode()
     connection.close()
