@@ -1,4 +1,5 @@
-"""Create objects from files, or some kinds from flags.
+"""Create objects from files, or from flags: namespace, deployment and job (with --image),
+configmap, secret generic and secret tls, serviceaccount.
 
 Examples:
   linkerd local kubectl create ns emojivoto
@@ -18,10 +19,7 @@ if TYPE_CHECKING:
     from linkerd.kube.client import KubeClient
 
 SUMMARY = "Create objects from files or flags"
-USAGE = (
-    "-f FILE | namespace NAME | deployment NAME --image IMAGE | job NAME --image IMAGE |"
-    " configmap NAME | secret generic|tls NAME | serviceaccount NAME"
-)
+USAGE = "-f FILE | TYPE NAME"
 _KINDS = {
     "ns": "namespace", "namespace": "namespace", "deploy": "deployment",
     "deployment": "deployment", "cm": "configmap", "configmap": "configmap",
