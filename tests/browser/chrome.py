@@ -29,7 +29,7 @@ FLAGS = [
 PATIENCE_MS = 40_000
 SCREENSHOTS = Path(__file__).resolve().parent.parent.parent / "docs" / "screenshots"
 _AXE = SCREENSHOTS.parent.parent / "web" / "node_modules" / "axe-core" / "axe.min.js"
-_WIDTH, _HEIGHT = 1280, 860
+_WIDTH, _HEIGHT = 1280, 900
 _PAUSE_S = 0.2
 # Texts of cells without what only screen readers or only eyes get.
 _SHOWN = """cells => cells.map(cell => {
@@ -104,6 +104,7 @@ class Watched:
         """Takes a picture for the documents, if they are to be renewed."""
         if os.environ.get("UPDATE_SCREENSHOTS"):
             SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+            await expect(self.page.locator("[aria-busy=true]")).to_have_count(0)
             await self.page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
 
     async def close(self) -> None:

@@ -124,8 +124,14 @@ async def test_from_the_namespace_to_the_failing_call(tab: Watched) -> None:
     await tab.shot("deployment")
     await doughnut.get_by_role("link", name="Tap").click()
     assert "Tap" == await tab.heading()
-    seen = await tab.cells("Requests", DOUGHNUT)
-    assert ("POST", "200", "Unknown") == (seen["Method"], seen["HTTP"], seen["gRPC"])
+    columns = ("Method", "HTTP", "gRPC")
+
+    async def unfinished() -> str:  # a call's row fills as the call goes on
+        cells = await tab.cells("Requests", DOUGHNUT)
+        seen = tuple(cells[column] for column in columns)
+        return "" if seen == ("POST", "200", "Unknown") else str(seen)
+
+    await until(unfinished)
 
 
 @contextlib.contextmanager
@@ -292,6 +298,9 @@ async def test_routes_of_a_profile_are_listed(tab: Watched, mesh: Mesh) -> None:
     await tab.go("/routes?namespace=emojivoto&resource=svc%2Fweb-svc&autostart=true")
     for route in ("GET /api/list", "GET /api/vote", "[DEFAULT]"):
         await tab.page.get_by_role("rowheader", name=route).wait_for()
+    for route in ("GET /api/list", "GET /api/vote"):
+        row = tab.page.get_by_role("row").filter(has_text=route)
+        await expect(row).to_contain_text(re.compile(r"\d+\.\d\d%"))
     await tab.shot("routes")
 
 

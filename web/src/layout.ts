@@ -109,12 +109,13 @@ function framed(boxes: Box[]): Frame[] {
   });
 }
 
-/** The points with the label's place among them, so that the line passes below its label. */
+/** The points with both ends of the label among them, so that the line passes straight through it. */
 function through(points: Point[], middle: Point, along: "x" | "y"): Point[] {
-  const at = points.findIndex((point) => point[along] >= middle[along]);
-  const near = points[at];
-  if (near && Math.abs(near[along] - middle[along]) < 4) return points.map((one, place) => (place === at ? middle : one));
-  return at < 0 ? points : [...points.slice(0, at), middle, ...points.slice(at)];
+  const half = (along === "x" ? LABEL.width : LABEL.height) / 2;
+  const ends = [-half, half].map((by) => ({ ...middle, [along]: middle[along] + by }));
+  const before = points.filter((point) => point[along] < middle[along] - half);
+  const after = points.filter((point) => point[along] > middle[along] + half);
+  return before.length && after.length ? [...before, ...ends, ...after] : points;
 }
 
 /** A path through the points, rounded at each. */
