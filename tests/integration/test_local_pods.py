@@ -10,6 +10,7 @@ import asyncio
 import os
 import pty
 import select
+import shutil
 import signal
 import sys
 import termios
@@ -42,6 +43,8 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="the cluster makes namespaces as root"),
     pytest.mark.timeout(120),
 ]
+
+by_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 
 Object = dict[str, Any]
 _IMAGES = {
@@ -344,6 +347,7 @@ async def test_exec_passes_stdin_output_and_the_exit_code(kube: KubeClient) -> N
     assert (5, b"x" * 200_000, b"wrong\n") == (found.exit_code, found.stdout, found.stderr)
 
 
+@by_kubectl
 @pytest.mark.parametrize("websockets", ["true", "false"], ids=["websocket", "spdy"])
 async def test_kubectl_of_any_age_enters_and_forwards(
     cluster: Paths, kube: KubeClient, websockets: str
@@ -471,6 +475,7 @@ async def test_a_stateful_pod_finds_its_volume_again(kube: KubeClient) -> None:
     await eventually(released)
 
 
+@by_kubectl
 async def test_a_terminal_has_a_name_a_size_and_signals(cluster: Paths, kube: KubeClient) -> None:
     pod = a_pod("terminal", "/bin/sh", container={"stdin": True, "tty": True})
     await kube.create(PODS, pod, "default")
