@@ -2,6 +2,8 @@
 PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SHELL := /bin/bash
+# What images hold: the CNI plugin also runs on nodes whose C library is older than ours.
+STATIC_PROXY := cargo rustc --locked --release --quiet --package linkerd-proxy --bin linkerd-proxy -- -C target-feature=+crt-static
 
 .PHONY: help demo build test test-unit test-rust test-integration test-walkthroughs test-browser test-deep lint golden gen bench bench-control fuzz scorecard images test-kubernetes test-helm conformance clean
 
@@ -37,7 +39,7 @@ test-deep: build ## Run generated tests for long: 10,000 steps an index, 1,000 s
 
 test-kubernetes: build ## Run the mesh on a real Kubernetes, and compare ours with it (root, Go)
 	$(PY) -m tests.kubernetes.bed build
-	cargo build --locked --release --quiet --package linkerd-proxy
+	$(STATIC_PROXY)
 	$(PY) -m pytest tests/kubernetes --timeout 900
 
 bench-control: build ## Measure what the control plane costs
@@ -48,11 +50,11 @@ test-helm: build ## Compare our rendering of the charts with Helm's (Go)
 	$(PY) -m pytest tests/helm --timeout 900
 
 conformance: build ## Run the Gateway API's mesh conformance tests, and write the report (root, Go)
-	cargo build --locked --release --quiet --package linkerd-proxy
+	$(STATIC_PROXY)
 	$(PY) -m tests.kubernetes.conformance
 
 images: build ## Build the container images as OCI archives in dist/images, without Docker
-	cargo build --locked --release --quiet --package linkerd-proxy
+	$(STATIC_PROXY)
 	$(PY) -m images.build
 
 lint: .venv/.python ## Check formats, lints, types, imports and generated files

@@ -56,7 +56,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if not args.proxy.exists():
         print("  proxy, release profile …", flush=True)
-        command = ["cargo", "build", "--locked", "--release", "--package", "linkerd-proxy"]
+        # Static: the CNI plugin also runs on nodes whose C library is older than ours.
+        command = ["cargo", "rustc", "--locked", "--release", "--package", "linkerd-proxy"]
+        command += ["--bin", "linkerd-proxy", "--", "-C", "target-feature=+crt-static"]
         subprocess.run(command, cwd=ROOT, check=True)
     for name, images in archives(args.proxy).items():
         path = args.output / f"{name}.tar"
@@ -106,7 +108,8 @@ def python_layers() -> tuple[oci.Layer, ...]:
 def data_plane(proxy: Path) -> dict[str, Image]:
     """Returns the images of the proxy, its init container and the CNI plugin.
 
-    The C library is all they add, and the names by which the one binary is other programs.
+    The binary is static; all that is added are `sleep` with its C library, and the names by which
+    the one binary is other programs.
     """
 
     def image(capabilities: tuple[str, ...], run: Run) -> Image:

@@ -6,7 +6,8 @@ FROM rust:1.90-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends cmake libcap2-bin
 COPY . /source
 WORKDIR /source
-RUN cargo build --locked --release --package linkerd-proxy && cp target/release/linkerd-proxy /linkerd-proxy
+RUN cargo rustc --locked --release --package linkerd-proxy --bin linkerd-proxy -- -C target-feature=+crt-static \
+  && cp target/release/linkerd-proxy /linkerd-proxy
 # Permitted only: the init container's process, which is not root, raises them itself.
 RUN mkdir /names && ln -s linkerd-proxy /names/linkerd-await && ln -s linkerd-proxy /names/linkerd2-network-validator
 RUN cp /linkerd-proxy /linkerd-proxy-init && setcap cap_net_admin,cap_net_raw+p /linkerd-proxy-init

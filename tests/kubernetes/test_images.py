@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from images import build, oci
+from images import build, oci, trees
 from images.oci import Entry, Image, Run
 from linkerd import VERSION
 from tests.integration.mesh import ROOT
@@ -75,6 +75,11 @@ def test_the_data_planes_images_are_small_the_same_and_only_init_has_capabilitie
         headers = files["usr/lib/linkerd/linkerd-proxy"].pax_headers
         has = {key for key in headers if key.startswith("SCHILY.xattr.")}
         assert has == ({"SCHILY.xattr.security.capability"} if "init" in name else set())
+
+
+@pytest.mark.skipif(not PROXY.exists(), reason="needs the proxy's release build")
+def test_the_proxy_runs_with_any_c_library_of_a_node() -> None:
+    assert [] == trees.libraries([PROXY])
 
 
 @pytest.mark.skipif(not PROXY.exists(), reason="needs the proxy's release build")
