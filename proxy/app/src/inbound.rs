@@ -10,10 +10,10 @@ pub mod tcp;
 use crate::drain::Drain;
 use crate::http::detect::{detect, Detected};
 use crate::http::Version;
-use crate::net::accept::{accept, Room, Seat};
+use crate::net::accept::{accept, Room};
 use crate::net::first::{First, Speakers};
-use crate::net::io::{Io, Peeked, Socket};
-use crate::net::socket::{configure, original_dst, Options};
+use crate::net::io::{Io, Peeked, Seat, Socket};
+use crate::net::socket::original_dst;
 use crate::net::tls::MeshTls;
 use crate::outbound::Outbound;
 use crate::policy::{Policies, Watched};
@@ -146,7 +146,7 @@ impl Inbound {
         client: SocketAddr,
         drain: Drain,
     ) {
-        let target = match original_dst(&tcp) {
+        let target = match original_dst(&tcp, client) {
             Ok(target) => target,
             Err(error) => {
                 debug!(%client, %error, "connection has no original destination");
@@ -187,11 +187,6 @@ impl Inbound {
                 "target is not an address of this pod",
             ));
         }
-        let options = Options {
-            keepalive: settings.inbound.accept_keepalive,
-            user_timeout: settings.inbound.accept_user_timeout,
-        };
-        configure(&tcp, options)?;
         if target.port() == settings.inbound_addr.port() {
             return self
                 .direct(Socket::seated(tcp, seat), client, target, drain)

@@ -4,6 +4,7 @@
 
 pub mod attempt;
 pub mod balancer;
+pub mod clock;
 pub mod discover;
 pub mod endpoint;
 pub mod gate;
@@ -23,10 +24,10 @@ use crate::control::watch::Manner;
 use crate::drain::Drain;
 use crate::http::detect::{detect, Detected};
 use crate::http::Version;
-use crate::net::accept::{accept, Room, Seat};
+use crate::net::accept::{accept, Room};
 use crate::net::first::{First, Speakers};
-use crate::net::io::{Io, Socket};
-use crate::net::socket::{configure, original_dst, Options};
+use crate::net::io::{Io, Seat, Socket};
+use crate::net::socket::original_dst;
 use crate::net::tls::MeshTls;
 use crate::settings::Settings;
 use crate::tap::Taps;
@@ -116,7 +117,7 @@ impl Outbound {
         client: SocketAddr,
         drain: Drain,
     ) {
-        let target = match original_dst(&tcp) {
+        let target = match original_dst(&tcp, client) {
             Ok(target) => target,
             Err(error) => {
                 debug!(%client, %error, "connection has no original destination");
@@ -143,11 +144,6 @@ impl Outbound {
                 "loopback targets are not proxied",
             ));
         }
-        let options = Options {
-            keepalive: self.settings.outbound.accept_keepalive,
-            user_timeout: self.settings.outbound.accept_user_timeout,
-        };
-        configure(&tcp, options)?;
         let mut io = Io::from(Socket::seated(tcp, seat));
         if self.settings.ingress {
             return self.ingress(io, client, target, drain).await;
@@ -169,12 +165,9 @@ impl Outbound {
                 let detected = self
                     .detect(&mut io, &logical, target, *timeout, &mut dialled)
                     .await;
-                let parent = &logical.parent;
-                self.metrics.bytes.detections.detected(
-                    parent,
-                    began.elapsed(),
-                    detected.as_ref().ok(),
-                );
+                let families = &self.metrics.bytes.detections;
+                let arrivals = &logical.arrivals;
+                arrivals.detected(families, began.elapsed(), detected.as_ref().ok());
                 detected?
             }
         };
@@ -184,8 +177,10 @@ impl Outbound {
             (_, Detected::Http(Version::Http2)) => "http/2",
             (_, Detected::NotHttp | Detected::TimedOut | Detected::Closed) => "opaq",
         };
-        self.metrics.bytes.protocol(&logical.parent, protocol);
-        let io = io.metered(self.source_transport(target).open());
+        let arrivals = &logical.arrivals;
+        arrivals.protocol(&self.metrics.bytes, protocol);
+        let source = arrivals.source(|| self.source_transport(target));
+        let io = io.metered(source.open());
         match detected {
             Detected::Http(version) => {
                 let source = Source { client, drain };
@@ -193,7 +188,8 @@ impl Outbound {
                 Ok(())
             }
             Detected::NotHttp | Detected::TimedOut => {
-                self.bytes(io, &logical, target, drain, dialled).await
+                // Boxed, so that connections of HTTP stay small.
+                Box::pin(self.bytes(io, &logical, target, drain, dialled)).await
             }
             Detected::Closed => Ok(()),
         }

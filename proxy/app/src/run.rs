@@ -8,12 +8,12 @@ use crate::inbound::Inbound;
 use crate::log::Level;
 use crate::net::accept::Room;
 use crate::net::anchors;
-use crate::net::socket::listen;
+use crate::net::socket::{listen, Options};
 use crate::net::tls::MeshTls;
 use crate::outbound::{self, Outbound};
 use crate::policy::Policies;
 use crate::settings::parse::parse_attributes;
-use crate::settings::{ControlAddr, Settings, Trace};
+use crate::settings::{ControlAddr, Direction, Settings, Trace};
 use crate::tap::{self, Taps};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::spans::Tracer;
@@ -122,14 +122,22 @@ async fn serve(settings: Settings, level: Level) -> Result<(), String> {
     announce(&settings);
     let room = Room::of_process();
     // Bound before anything else, so that early connections wait instead of being refused.
-    let admin_listener = bind(settings.admin_addr, 1024)?;
-    let inbound_listener = bind(settings.inbound_addr, settings.inbound.backlog)?;
+    let admin_listener = bind(settings.admin_addr, 1024, Options::default())?;
+    let accepted = |side: &Direction| Options {
+        keepalive: side.accept_keepalive,
+        user_timeout: side.accept_user_timeout,
+    };
+    let (inward, outward) = (&settings.inbound, &settings.outbound);
+    let inbound_listener = bind(settings.inbound_addr, inward.backlog, accepted(inward))?;
     let mut outbound_listeners = Vec::new();
     for addr in &settings.outbound_addrs {
-        outbound_listeners.push(bind(*addr, settings.outbound.backlog)?);
+        outbound_listeners.push(bind(*addr, outward.backlog, accepted(outward))?);
     }
     let tap_listener = match &settings.tap_client {
-        Some(client) => Some((bind(settings.tap_addr, 1024)?, client.clone())),
+        Some(client) => Some((
+            bind(settings.tap_addr, 1024, Options::default())?,
+            client.clone(),
+        )),
         None => None,
     };
     let tracer = match &settings.trace {
@@ -266,8 +274,8 @@ fn announce(settings: &Settings) {
     }
 }
 
-fn bind(addr: std::net::SocketAddr, backlog: u32) -> Result<TcpListener, String> {
-    listen(addr, backlog).map_err(|error| format!("cannot listen on {addr}: {error}"))
+fn bind(addr: std::net::SocketAddr, backlog: u32, options: Options) -> Result<TcpListener, String> {
+    listen(addr, backlog, options).map_err(|error| format!("cannot listen on {addr}: {error}"))
 }
 
 /// Waits for SIGTERM, SIGINT or the admin endpoint.

@@ -20,7 +20,7 @@ pub struct Ending {
     /// Measures it for the profile's route: of the attempt and of the whole.
     pub profile: [Option<Exchange>; 2],
     /// End with it, for those who trace it.
-    pub spans: [Option<Active>; 2],
+    pub spans: [Option<Box<Active>>; 2],
     /// Counts it as load of an endpoint.
     pub pending: Option<Pending>,
     /// Shows it to those who watch.
@@ -41,9 +41,8 @@ impl Ending {
         for span in self.spans.iter_mut().flatten() {
             span.head(status);
         }
-        let code = grpc.and_then(parse_code);
         for stream in self.streams.iter_mut().flatten() {
-            stream.head(status, code);
+            stream.head(status, || grpc.and_then(parse_code));
         }
         if let Some(tap) = &mut self.tap {
             let status = StatusCode::from_u16(status).unwrap_or_default();

@@ -32,7 +32,7 @@ use linkerd_proxy_core::engine::{
     self, code, ConnId, Engine, Event, Http2, Limits, Protocol, Role, StreamId,
 };
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -60,7 +60,7 @@ pub struct Worker {
     engine: RefCell<Engine>,
     links: RefCell<Vec<Option<Link>>>,
     slots: RefCell<Vec<Slot>>,
-    pools: RefCell<HashMap<u64, upstream::Local>>,
+    pools: RefCell<BTreeMap<u64, upstream::Local>>,
     /// Who carries copies of requests, by their connections without transport.
     copies: RefCell<Vec<(ConnId, Rc<dyn Service>)>>,
     /// Connections that wait for their peer's last word, and until when.

@@ -35,7 +35,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use tracing::debug;
 
@@ -76,7 +76,7 @@ struct Request {
     as_http2: bool,
     noted: Option<Noted>,
     changes: Changes,
-    span: RefCell<Option<Active>>,
+    span: RefCell<Option<Box<Active>>>,
 }
 
 /// Metrics of requests with the same policy, route and authorization.
@@ -157,9 +157,9 @@ impl Inbound {
 }
 
 /// Holds one of the slots for requests in flight.
-struct Slot(Arc<std::sync::atomic::AtomicUsize>);
+struct Slot<'a>(&'a AtomicUsize);
 
-impl Drop for Slot {
+impl Drop for Slot<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
@@ -195,7 +195,7 @@ impl Connection {
         let Some(mut request) = read else { return };
         request.as_http2 = self.version == Version::Http2 && request.original.is_none();
         let in_flight = &self.inbound.in_flight;
-        let slot = Slot(in_flight.clone());
+        let slot = Slot(in_flight);
         if in_flight.fetch_add(1, Relaxed) >= self.inbound.settings.inbound.max_in_flight {
             return self.fail(&request, Failure::LoadShed);
         }
@@ -279,7 +279,7 @@ impl Connection {
     }
 
     /// Takes an admitted request to the application and its response back.
-    async fn exchange(&self, mut request: Request, handles: &Rc<Handles>, slot: Slot) {
+    async fn exchange(&self, mut request: Request, handles: &Rc<Handles>, slot: Slot<'_>) {
         let carried = request.carried;
         let grpc = carried.request(|head| is_grpc(head.get(b"content-type")));
         let known = carried.request(|head| self.profile.known(&self.inbound, head));
@@ -471,10 +471,16 @@ impl Connection {
         })
     }
 
+    /// Address and name of the client, as the log has them.
+    fn client(&self) -> (SocketAddr, &str) {
+        let id = self.client_id.as_deref().unwrap_or_default();
+        (self.accepted.client, id)
+    }
+
     fn log(&self, request: &Request, head: &Head) {
         if let Some((log, noted)) = self.inbound.access_log.as_ref().zip(request.noted.as_ref()) {
             let length = head.content_length();
-            log.write(noted, &self.accepted, head.status(), length);
+            log.write(noted, self.client(), head.status(), length);
         }
     }
 
@@ -491,7 +497,7 @@ impl Connection {
 
     fn answer(&self, request: &Request, response: &Response<crate::http::body::Body>, close: bool) {
         if let Some((log, noted)) = self.inbound.access_log.as_ref().zip(request.noted.as_ref()) {
-            log.write(noted, &self.accepted, response.status().as_u16(), Some(0));
+            log.write(noted, self.client(), response.status().as_u16(), Some(0));
         }
         if let Some(span) = &mut *request.span.borrow_mut() {
             span.head(response.status().as_u16());

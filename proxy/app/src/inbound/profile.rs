@@ -53,10 +53,13 @@ impl Lookup {
         if let Some(table) = known.borrow().as_ref() {
             return table.clone();
         }
-        let first = known.wait_for(Option::is_some);
-        let first = tokio::time::timeout(inbound.settings.profile_timeout, first).await;
-        let found = first.ok()?.ok()?.clone();
-        found.flatten()
+        // Boxed, so that exchanges that need not wait stay small.
+        let first = Box::pin(async move {
+            let first = known.wait_for(Option::is_some);
+            let first = tokio::time::timeout(inbound.settings.profile_timeout, first).await;
+            first.ok()?.ok()?.clone()
+        });
+        first.await.flatten()
     }
 
     /// What is known of the profile of a request's name.

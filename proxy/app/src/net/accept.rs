@@ -5,7 +5,7 @@
 //! never runs dry.
 
 use crate::drain::Drain;
-use crate::net::io::{Io, Peeked};
+use crate::net::io::{Io, Peeked, Seat};
 use crate::net::socket::canonical;
 use linkerd_proxy_core::detect::{http, Http};
 use rustix::process::{getrlimit, setrlimit, Resource};
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 /// Pause after the kernel refuses to accept for another reason than descriptors.
@@ -37,9 +37,6 @@ pub struct Room {
     connections: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
 }
-
-/// Held by a connection that is carried.
-pub type Seat = OwnedSemaphorePermit;
 
 impl Room {
     /// Raises the limit of descriptors as far as allowed and divides it up.

@@ -60,9 +60,21 @@ impl Speakers {
         timeout: Duration,
         dial: impl Future<Output = Option<S>>,
     ) -> io::Result<First<S>> {
+        client.read_now();
         if let Some(first) = spoke(client, Duration::ZERO).await? {
             return Ok(first);
         }
+        // Boxed, because mostly the client has spoken.
+        Box::pin(self.race(client, target, timeout, dial)).await
+    }
+
+    async fn race<S: AsMut<Io>>(
+        &self,
+        client: &mut Io,
+        target: SocketAddr,
+        timeout: Duration,
+        dial: impl Future<Output = Option<S>>,
+    ) -> io::Result<First<S>> {
         let grace = self.learned().grace(&target, self.started.elapsed());
         if let Some(first) = spoke(client, grace).await? {
             return Ok(first);

@@ -1,22 +1,29 @@
 //! One type for every connection that the proxy carries.
 
-use super::accept::Seat;
 use crate::telemetry::transport::Meter;
 use bytes::{Buf, Bytes, BytesMut};
+use socket2::SockRef;
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, Read};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::{client, server};
 
+/// Octets that are peeked at once.
+const CHUNK_BYTES: usize = 2048;
 /// Octets that are read ahead, at most.
 const AHEAD_BYTES: usize = 32 * 1024;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; AHEAD_BYTES]);
 }
+
+/// Held by a connection that is carried, one of as many as there is room for.
+pub type Seat = OwnedSemaphorePermit;
 
 /// A socket whose first bytes were read already and come again.
 #[derive(Debug)]
@@ -203,19 +210,14 @@ impl Io {
             return Ok(Peeked::Answer(answer));
         }
         loop {
-            let mut chunk = [0u8; 2048];
             let n = tokio::select! {
                 biased;
-                read = self.read_more(&mut chunk) => read?,
+                read = self.read_more() => read?,
                 () = &mut deadline => return Ok(Peeked::TimedOut),
             };
             if n == 0 {
                 return Ok(Peeked::End);
             }
-            let mut all = BytesMut::with_capacity(self.prefix.len() + n);
-            all.extend_from_slice(&self.prefix);
-            all.extend_from_slice(&chunk[..n]);
-            self.prefix = all.freeze();
             if let Some(answer) = decide(&self.prefix) {
                 return Ok(Peeked::Answer(answer));
             }
@@ -225,22 +227,42 @@ impl Io {
         }
     }
 
-    /// Reads from the transport past the prefix.
-    async fn read_more(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
-        let transport = &mut self.transport;
-        let n = std::future::poll_fn(|cx| {
-            let mut buf = ReadBuf::new(chunk);
-            match poll_transport(transport, cx, &mut buf) {
-                Poll::Ready(Ok(())) => Poll::Ready(Ok(buf.filled().len())),
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                Poll::Pending => Poll::Pending,
-            }
+    /// Reads from the transport to the end of the prefix.
+    async fn read_more(&mut self) -> io::Result<usize> {
+        std::future::poll_fn(|cx| {
+            // Not part of the future, which would carry it around for the connection's life.
+            let mut chunk = [MaybeUninit::uninit(); CHUNK_BYTES];
+            let mut buf = ReadBuf::uninit(&mut chunk);
+            std::task::ready!(poll_transport(&mut self.transport, cx, &mut buf))?;
+            Poll::Ready(Ok(self.append(buf.filled())))
         })
-        .await?;
-        if let Some(meter) = &self.meter {
-            meter.read(n);
+        .await
+    }
+
+    /// Takes what has arrived on a plain connection, without waiting for the reactor to tell.
+    pub fn read_now(&mut self) {
+        let Transport::Plain(socket) = &self.transport else {
+            return;
+        };
+        if !socket.prefix.is_empty() {
+            return;
         }
-        Ok(n)
+        let mut chunk = [0; CHUNK_BYTES];
+        // Whatever is wrong with it, the next read tells.
+        if let Ok(n) = (&*SockRef::from(&socket.tcp)).read(&mut chunk) {
+            self.append(&chunk[..n]);
+        }
+    }
+
+    fn append(&mut self, chunk: &[u8]) -> usize {
+        let mut all = BytesMut::with_capacity(self.prefix.len() + chunk.len());
+        all.extend_from_slice(&self.prefix);
+        all.extend_from_slice(chunk);
+        self.prefix = all.freeze();
+        if let Some(meter) = &self.meter {
+            meter.read(chunk.len());
+        }
+        chunk.len()
     }
 
     /// How many peeked bytes wait.

@@ -17,26 +17,25 @@ pub struct Options {
     pub user_timeout: Option<Duration>,
 }
 
-/// Opens a listener.
+/// Opens a listener. What it accepts has its options, as Linux hands them on.
 ///
 /// # Errors
 /// The kernel's, when the address cannot be bound.
-pub fn listen(addr: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+pub fn listen(addr: SocketAddr, backlog: u32, options: Options) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     if addr.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
         socket.set_only_v6(false)?;
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    apply(&socket, options)?;
     socket.bind(&addr.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     TcpListener::from_std(socket.into())
 }
 
-/// Applies options that are worth a failed call only in the log.
-pub fn configure(stream: &TcpStream, options: Options) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
+fn apply(socket: &Socket, options: Options) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
     if let Some(time) = options.keepalive {
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(time))?;
     }
@@ -46,13 +45,13 @@ pub fn configure(stream: &TcpStream, options: Options) -> io::Result<()> {
     Ok(())
 }
 
-/// Where the client meant to connect before the kernel redirected it.
+/// Where `client` meant to connect before the kernel redirected it.
 ///
 /// # Errors
 /// When the connection was not redirected by this machine's rules.
-pub fn original_dst(stream: &TcpStream) -> io::Result<SocketAddr> {
+pub fn original_dst(stream: &TcpStream, client: SocketAddr) -> io::Result<SocketAddr> {
     let socket = SockRef::from(stream);
-    let addr = match stream.local_addr()?.ip().to_canonical() {
+    let addr = match client.ip().to_canonical() {
         IpAddr::V4(_) => socket.original_dst_v4()?,
         IpAddr::V6(_) => socket.original_dst_v6()?,
     };
@@ -93,6 +92,6 @@ pub async fn connect(
     let stream = tokio::time::timeout(timeout, open(addr))
         .await
         .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "connect timed out"))??;
-    configure(&stream, options)?;
+    apply(&SockRef::from(&stream), options)?;
     Ok(stream)
 }

@@ -2,6 +2,7 @@
 //!
 //! Source: linkerd2-proxy linkerd/http/retry and linkerd/app/outbound/src/http/logical/policy/route.
 
+use super::clock::Clock;
 use super::endpoint::{Answer, Error, Request};
 use super::http::Connection;
 use super::logical::Rule;
@@ -14,9 +15,9 @@ use linkerd_proxy_core::engine::{code, Head};
 use linkerd_proxy_core::failure::Failure;
 use linkerd_proxy_core::filter::Headers;
 use linkerd_proxy_core::retry::{with_headers, Retry, HEADERS};
-use linkerd_proxy_core::timeout::{Expired, Progress, Timeouts};
+use linkerd_proxy_core::timeout::Timeouts;
 use std::borrow::Cow;
-use tokio::time::{sleep_until, Duration, Instant};
+use tokio::time::{Duration, Instant};
 
 /// What applies to one request.
 pub struct Plan<'a> {
@@ -66,75 +67,6 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Watches over the time of one exchange.
-pub struct Clock {
-    timeouts: Timeouts,
-    /// When the first attempt began.
-    origin: Instant,
-    /// When the present attempt began.
-    began: Instant,
-    head: Option<Instant>,
-}
-
-impl Clock {
-    /// Starts an attempt of an exchange that began at `origin`; `None` when nothing is limited.
-    fn start(timeouts: Timeouts, origin: Instant) -> Option<Self> {
-        let began = Instant::now();
-        (!timeouts.is_unlimited()).then_some(Self {
-            timeouts,
-            origin,
-            began,
-            head: None,
-        })
-    }
-
-    fn progress(&self, carried: Carried) -> Progress {
-        let since = |at: Instant| at.saturating_duration_since(self.origin);
-        let passed = carried.passed();
-        let latest = passed.map(|passed| passed.latest.into());
-        Progress {
-            started: Duration::ZERO,
-            flushed: passed
-                .and_then(|passed| passed.request)
-                .map(|at| since(at.into())),
-            head: self.head.map(since),
-            frame: since(
-                latest
-                    .unwrap_or(self.began)
-                    .max(self.head.unwrap_or(self.began)),
-            ),
-        }
-    }
-
-    /// Waits until a limit is reached.
-    pub async fn expired(&self, carried: Carried) -> Expired {
-        loop {
-            let progress = self.progress(carried);
-            let due = self.timeouts.deadline(&progress);
-            // A limit that no clock can hold is none.
-            let due = due.and_then(|(after, what)| Some((self.origin.checked_add(after)?, what)));
-            let now = Instant::now();
-            if let Some((at, what)) = due {
-                if at <= now {
-                    return what;
-                }
-            }
-            // What counts from the end of a request that is still under way cannot come earlier.
-            let waiting = progress.flushed.is_none() && progress.head.is_none();
-            let later = [self.timeouts.response, self.timeouts.headers];
-            let later = later.into_iter().flatten().min().filter(|_| waiting);
-            let at = [
-                due.map(|(at, _)| at),
-                later.and_then(|limit| now.checked_add(limit)),
-            ];
-            match at.into_iter().flatten().min() {
-                Some(at) => sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        }
-    }
-}
-
 impl Connection {
     /// Sends a request as its plan says.
     ///
@@ -146,13 +78,13 @@ impl Connection {
         plan: Plan<'_>,
         request: &Request,
         changes: &Changes,
-    ) -> Result<(Answer, Option<Clock>), Error> {
+    ) -> Result<Box<Answer>, Error> {
         let Some(profile) = plan.profile else {
             return self.repeated(rule, &plan, request, changes).await;
         };
         let mut exchange = Exchange::begin(profile.metrics.effective.clone(), request.grpc);
         match self.repeated(rule, &plan, request, changes).await {
-            Ok((answer, clock)) => Ok((measured(request, answer, exchange, 1), clock)),
+            Ok(answer) => Ok(measured(request, answer, exchange, 1)),
             Err(error) => {
                 let timed_out = matches!(error, Error::Failed(Failure::RequestTimeout));
                 let error = if timed_out {
@@ -172,7 +104,7 @@ impl Connection {
         plan: &Plan<'_>,
         request: &Request,
         changes: &Changes,
-    ) -> Result<(Answer, Option<Clock>), Error> {
+    ) -> Result<Box<Answer>, Error> {
         let origin = Instant::now();
         let carried = request.carried;
         let retry = plan.retry.as_deref();
@@ -205,7 +137,7 @@ impl Connection {
                 rule.metrics.retry_overflow.add(1);
                 return sent;
             }
-            if let Ok((mut answer, _)) = sent {
+            if let Ok(mut answer) = sent {
                 answer.ending.complete(None);
             }
             carried.release();
@@ -235,7 +167,7 @@ impl Connection {
         clock: Option<Clock>,
         request: &Request,
         changes: &Changes,
-    ) -> Result<(Answer, Option<Clock>), Error> {
+    ) -> Result<Box<Answer>, Error> {
         let begin = |found: Found<'_>| Exchange::begin(found.metrics.actual.clone(), request.grpc);
         let mut exchange = plan.profile.map(begin);
         let sent = match &clock {
@@ -253,8 +185,8 @@ impl Connection {
                 if let Some(exchange) = exchange {
                     answer = measured(request, answer, exchange, 0);
                 }
-                let head = Some(Instant::now());
-                Ok((answer, clock.map(|clock| Clock { head, ..clock })))
+                answer.clock = clock.map(Clock::answered);
+                Ok(answer)
             }
             Err(error) => {
                 if let Some(exchange) = &mut exchange {
@@ -266,9 +198,11 @@ impl Connection {
     }
 
     /// Follows a forwarded response to its end, within its time.
-    pub(super) async fn follow_within(&self, answer: Answer, clock: &Clock, request: &Request) {
+    pub(super) async fn follow_within(&self, answer: Box<Answer>, request: &Request) {
         let carried = request.carried;
-        let mut ending = answer.ending;
+        let (mut ending, Some(clock)) = (answer.ending, answer.clock) else {
+            return;
+        };
         let mut trailers = None;
         loop {
             let expired = tokio::select! {
@@ -300,7 +234,7 @@ impl Connection {
 async fn wants(
     retry: &Retry,
     profile: Option<Found<'_>>,
-    sent: &Result<(Answer, Option<Clock>), Error>,
+    sent: &Result<Box<Answer>, Error>,
     request: &Request,
 ) -> bool {
     let carried = request.carried;
@@ -351,7 +285,12 @@ async fn code_of_trailers(carried: Carried) -> Option<u16> {
 }
 
 /// Lets `exchange` see the rest of a response.
-fn measured(request: &Request, mut answer: Answer, mut exchange: Exchange, at: usize) -> Answer {
+fn measured(
+    request: &Request,
+    mut answer: Box<Answer>,
+    mut exchange: Exchange,
+    at: usize,
+) -> Box<Answer> {
     let head = |head: &Head| exchange.head(head.status(), head.get(b"grpc-status"));
     request.carried.response(head);
     answer.ending.profile[at] = Some(exchange);

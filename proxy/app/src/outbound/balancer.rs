@@ -3,7 +3,7 @@
 //! Source: linkerd2-proxy linkerd/proxy/balance, linkerd/pool, linkerd/app/core failfast (behaviour).
 
 use super::endpoint::Endpoint;
-use super::gate::Gate;
+use super::gate::{Gate, Group};
 use super::memory::PATIENCE;
 use super::Outbound;
 use crate::control::watch::{follow, Event};
@@ -146,10 +146,17 @@ impl Balancer {
         deadline: Instant,
         capacity: usize,
     ) -> Result<Arc<Endpoint>, Failure> {
-        if let Some(endpoint) = self.pick() {
-            self.metrics.request(Duration::ZERO);
-            return Ok(endpoint);
+        match self.pick() {
+            Some(endpoint) => {
+                self.metrics.request(Duration::ZERO);
+                Ok(endpoint)
+            }
+            // Boxed, so that exchanges that need not wait stay small.
+            None => Box::pin(self.awaited(deadline, capacity)).await,
         }
+    }
+
+    async fn awaited(&self, deadline: Instant, capacity: usize) -> Result<Arc<Endpoint>, Failure> {
         let began = Instant::now();
         if self.shut.load(Relaxed) {
             return Err(Failure::FailFast);
@@ -193,25 +200,10 @@ impl Balancer {
         ));
     }
 
-    /// Endpoints that take requests now.
-    pub fn ready(&self) -> usize {
-        self.snapshot().iter().filter(|one| one.is_ready()).count()
-    }
-
     fn count(&self) {
         let endpoints = self.snapshot();
         let ready = endpoints.iter().filter(|one| one.is_ready()).count();
         self.metrics.endpoints(endpoints.len(), ready);
-    }
-
-    /// Lets requests in again, because an endpoint may take them.
-    pub fn opened(&self) {
-        self.count();
-        if self.shut.swap(false, Relaxed) {
-            self.metrics.opened();
-            info!(path = %self.path, "Service has recovered");
-        }
-        self.changed.notify_waiters();
     }
 
     /// Replaces or changes the set; unchanged endpoints keep their connections and estimates.
@@ -278,6 +270,21 @@ impl Balancer {
             };
             into.insert(endpoint.facts.addr, endpoint);
         }
+    }
+}
+
+impl Group for Balancer {
+    fn ready(&self) -> usize {
+        self.snapshot().iter().filter(|one| one.is_ready()).count()
+    }
+
+    fn opened(&self) {
+        self.count();
+        if self.shut.swap(false, Relaxed) {
+            self.metrics.opened();
+            info!(path = %self.path, "Service has recovered");
+        }
+        self.changed.notify_waiters();
     }
 }
 

@@ -1,5 +1,6 @@
 //! One endpoint: how it is reached, how loaded it is, and what is counted for it.
 
+use super::clock::Clock;
 use super::gate::Gate;
 use super::Outbound;
 use crate::clock;
@@ -143,6 +144,8 @@ pub struct Answer {
     pub changes: Changes,
     /// It was carried as HTTP/2 in place of HTTP/1.
     pub carried: bool,
+    /// Watches over its time, if that is limited.
+    pub clock: Option<Clock>,
 }
 
 /// Why there is no response.
@@ -210,8 +213,7 @@ impl Endpoint {
                 keepalive: direction.connect_keepalive,
                 user_timeout: direction.connect_user_timeout,
             },
-            transport: Transport::new(&outbound.metrics, transport)
-                .with_cost(&outbound.metrics, locality),
+            transport: Transport::with_cost(&outbound.metrics, transport, locality),
         };
         let pool = Pool {
             max_idle: direction.max_idle_conns,
@@ -314,7 +316,7 @@ impl Endpoint {
         self: &Arc<Self>,
         request: &Request,
         changes: &Changes,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Box<Answer>, Error> {
         let carried = request.carried;
         let fits = carried.request(|head| self.has_required_id(head));
         if !fits.ok_or(Error::Gone)? {
@@ -342,7 +344,7 @@ impl Endpoint {
             span.hand_on(own.insert(changes.clone()));
         }
         let changes = own.as_ref().unwrap_or(changes);
-        let mut answer = Answer {
+        let mut answer = Box::new(Answer {
             carried: as_http2,
             ending: Ending {
                 spans: [span, None],
@@ -351,15 +353,15 @@ impl Endpoint {
                 pending: Some(pending),
                 ..Ending::default()
             },
-            changes: Changes::default(),
-        };
+            ..Answer::default()
+        });
         match self.attempt(request, changes, version, as_http2).await {
             Ok(()) => {
                 self.set_ready(true);
                 let penalty = carried.response(|head| {
                     answer.ending.head(head);
-                    if let Some((gate, hint)) = self.gate.as_ref().zip(hint_of(head)) {
-                        gate.hinted(hint);
+                    if let Some(gate) = &self.gate {
+                        hint_of(head).into_iter().for_each(|hint| gate.hinted(hint));
                     }
                     self.penalty_of(head)
                 });

@@ -1,25 +1,32 @@
 //! The breaker of an endpoint and whom it wakes.
 
-use super::balancer::Balancer;
 use linkerd_proxy_core::breaker::{Accrual, Breaker, Sign};
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tracing::{info, warn};
 
-/// Takes an endpoint out of its balancer.
+/// The endpoints among which one with a gate is, and those who wait for one of them.
+pub trait Group: Send + Sync {
+    /// Endpoints that take requests now.
+    fn ready(&self) -> usize;
+    /// Lets requests in again, because an endpoint may take them.
+    fn opened(&self);
+}
+
+/// Takes an endpoint out of its group.
 pub struct Gate {
     breaker: Mutex<Breaker>,
-    balancer: Weak<Balancer>,
+    group: Weak<dyn Group>,
     addr: std::net::SocketAddr,
     ready_min: usize,
 }
 
 impl Gate {
     /// Starts open for requests.
-    pub fn new(accrual: &Accrual, balancer: Weak<Balancer>, addr: std::net::SocketAddr) -> Self {
+    pub fn new(accrual: &Accrual, group: Weak<dyn Group>, addr: std::net::SocketAddr) -> Self {
         Self {
             breaker: Mutex::new(Breaker::new(accrual.clone())),
-            balancer,
+            group,
             addr,
             ready_min: usize::try_from(accrual.ready_min).unwrap_or(usize::MAX),
         }
@@ -46,11 +53,11 @@ impl Gate {
 
     /// Notes how it ended.
     pub fn responded(&self, sign: Sign, now_ns: u64) {
-        let balancer = self.balancer.upgrade();
+        let group = self.group.upgrade();
         // Looked up before the lock, because it asks the gates of all endpoints.
         let needed = sign != Sign::Success
             && self.ready_min > 0
-            && balancer.is_some_and(|balancer| balancer.ready() <= self.ready_min);
+            && group.is_some_and(|group| group.ready() <= self.ready_min);
         let mut breaker = self.lock();
         let was_open = breaker.is_open_for_requests(now_ns);
         let out = crate::random::with(|rng| breaker.responded(sign, needed, now_ns, rng));
@@ -58,7 +65,7 @@ impl Gate {
         drop(breaker);
         if let Some(delay) = out {
             warn!(addr = %self.addr, delay_ms = delay.as_millis(), "endpoint fails and is taken out");
-            tokio::spawn(wake_after(self.balancer.clone(), delay));
+            tokio::spawn(wake_after(self.group.clone(), delay));
         } else if recovered {
             info!(addr = %self.addr, "endpoint has recovered");
             self.wake();
@@ -72,15 +79,15 @@ impl Gate {
     }
 
     fn wake(&self) {
-        if let Some(balancer) = self.balancer.upgrade() {
-            balancer.opened();
+        if let Some(group) = self.group.upgrade() {
+            group.opened();
         }
     }
 }
 
-async fn wake_after(balancer: Weak<Balancer>, delay: Duration) {
+async fn wake_after(group: Weak<dyn Group>, delay: Duration) {
     tokio::time::sleep(delay).await;
-    if let Some(balancer) = balancer.upgrade() {
-        balancer.opened();
+    if let Some(group) = group.upgrade() {
+        group.opened();
     }
 }

@@ -1,6 +1,6 @@
 //! Requests to endpoints.
 
-use super::attempt::{Clock, Plan};
+use super::attempt::Plan;
 use super::endpoint::{original, Answer, Error, Request};
 use super::ingress::{Lookup, DST_OVERRIDE};
 use super::logical::{BackendTarget, Rule};
@@ -16,7 +16,7 @@ use crate::net::io::Io;
 use crate::telemetry::spans::Side;
 use crate::telemetry::stream::Stream;
 use ::http::Response;
-use linkerd_proxy_core::classify::is_grpc;
+use linkerd_proxy_core::classify::{is_grpc, parse_code};
 use linkerd_proxy_core::engine::{code, HeadEdit};
 use linkerd_proxy_core::failure::Failure;
 use linkerd_proxy_core::filter::Headers;
@@ -27,7 +27,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -47,9 +47,10 @@ pub struct Connection {
     client: SocketAddr,
 }
 
-struct Slot(Arc<std::sync::atomic::AtomicUsize>);
+/// Holds one of the slots for requests in flight.
+struct Slot<'a>(&'a AtomicUsize);
 
-impl Drop for Slot {
+impl Drop for Slot<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
@@ -146,20 +147,20 @@ impl Connection {
             span.hand_on(&mut arrival.request);
         }
         let in_flight = &self.outbound.in_flight;
-        let slot = Slot(in_flight.clone());
+        let slot = Slot(in_flight);
         if in_flight.fetch_add(1, Relaxed) >= settings.outbound.max_in_flight {
             return self.fail(carried, Failure::LoadShed, manner);
         }
         let answered = self.dispatch(&request, arrival.request).await;
         drop(slot);
         match answered {
-            Ok((mut answer, clock)) => {
+            Ok(mut answer) => {
                 answer.changes.also(arrival.response);
                 if let Some(span) = &mut span {
                     span.head(carried.response(|head| head.status()).unwrap_or(0));
                 }
                 answer.ending.spans[1] = span;
-                self.pass_on(&request, answer, clock).await;
+                self.pass_on(&request, answer).await;
             }
             Err(Error::Failed(failure) | Error::Unsent(failure)) => {
                 if let Some(span) = &mut span {
@@ -177,7 +178,7 @@ impl Connection {
         &self,
         request: &Request,
         mut changes: Changes,
-    ) -> Result<(Answer, Option<Clock>), Error> {
+    ) -> Result<Box<Answer>, Error> {
         let found = self.lookup.logical(&self.outbound, request).await;
         let logical = found.map_err(Error::Failed)?;
         if matches!(self.lookup, Lookup::Named(_)) {
@@ -217,9 +218,9 @@ impl Connection {
             .exchange(rule, matches, profile, request, changes)
             .await;
         match answered {
-            Ok((mut answer, clock)) => {
+            Ok(mut answer) => {
                 answer.ending.requests = Some(rule.stream.clone());
-                Ok((observed(request, answer, stream, 1), clock))
+                Ok(observed(request, answer, stream, 1))
             }
             Err(error) => Err(unanswered(error, stream)),
         }
@@ -233,7 +234,7 @@ impl Connection {
         profile: Option<&Table>,
         request: &Request,
         mut changes: Changes,
-    ) -> Result<(Answer, Option<Clock>), Error> {
+    ) -> Result<Box<Answer>, Error> {
         let planned = request.carried.request(|head| {
             changes.on_request(&rule.policy.filters, matches, head)?;
             let mut plan = Plan::of(rule, head, &mut changes);
@@ -245,14 +246,14 @@ impl Connection {
         });
         let plan = planned.ok_or(Error::Gone)?.map_err(Error::Reply)?;
         self.outbound.mirror(&rule.mirrors, request, &changes);
-        let (mut answer, clock) = if plan.is_plain() {
-            (self.send(rule, request, &changes).await?, None)
+        let mut answer = if plan.is_plain() {
+            self.send(rule, request, &changes).await?
         } else {
             // Boxed, so that exchanges without either stay small.
             Box::pin(self.attempts(rule, plan, request, &changes)).await?
         };
         answer.changes.on_response(&rule.policy.filters);
-        Ok((answer, clock))
+        Ok(answer)
     }
 
     /// Sends to an endpoint of the rule's backend; an unreachable one is taken out and another tried.
@@ -261,7 +262,7 @@ impl Connection {
         rule: &Rule,
         request: &Request,
         changes: &Changes,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Box<Answer>, Error> {
         let settings = &self.outbound.settings.outbound;
         let backend = rule.pick().ok_or(Error::Failed(Failure::LoadShed))?;
         let mut own = None;
@@ -302,7 +303,7 @@ impl Connection {
     }
 
     /// Forwards a response and follows it to its end.
-    async fn pass_on(&self, request: &Request, mut answer: Answer, clock: Option<Clock>) {
+    async fn pass_on(&self, request: &Request, mut answer: Box<Answer>) {
         let carried = request.carried;
         let status = carried.response(|head| head.status());
         let tunnel = status.is_some_and(|status| carried.is_tunnel(status));
@@ -321,9 +322,9 @@ impl Connection {
             // What follows is no response any more.
             return answer.ending.complete(None);
         }
-        match clock {
+        match answer.clock {
             None => answer.ending.follow(carried).await,
-            Some(clock) => Box::pin(self.follow_within(answer, &clock, request)).await,
+            Some(_) => Box::pin(self.follow_within(answer, request)).await,
         }
     }
 
@@ -343,11 +344,16 @@ impl Connection {
 }
 
 /// Lets `stream` see the rest of a response.
-fn observed(request: &Request, mut answer: Answer, mut stream: Stream, at: usize) -> Answer {
+fn observed(
+    request: &Request,
+    mut answer: Box<Answer>,
+    mut stream: Stream,
+    at: usize,
+) -> Box<Answer> {
     request.carried.response(|head| {
-        let code = head.get(b"grpc-status");
-        let code = code.and_then(linkerd_proxy_core::classify::parse_code);
-        stream.head(head.status(), code);
+        stream.head(head.status(), || {
+            head.get(b"grpc-status").and_then(parse_code)
+        });
     });
     answer.ending.streams[at] = Some(stream);
     answer
@@ -358,7 +364,7 @@ fn unanswered(error: Error, mut stream: Stream) -> Error {
     match &error {
         Error::Failed(failure) | Error::Unsent(failure) => stream.fail(failure.route_label()),
         Error::Reply(reply) => {
-            stream.head(reply.status(), None);
+            stream.head(reply.status(), || None);
             stream.end(None);
         }
         Error::Reset(_) => stream.fail("RESET"),

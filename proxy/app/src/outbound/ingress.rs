@@ -38,10 +38,18 @@ impl Lookup {
         outbound: &Arc<Outbound>,
         request: &Request,
     ) -> Result<Arc<Logical>, Failure> {
-        let original = match self {
-            Self::Known(entry) => return entry.current().ok_or(Failure::Unexpected),
-            Self::Named(original) => *original,
-        };
+        match self {
+            Self::Known(entry) => entry.current().ok_or(Failure::Unexpected),
+            // Boxed, so that exchanges without stay small.
+            Self::Named(original) => Box::pin(Self::named(*original, outbound, request)).await,
+        }
+    }
+
+    async fn named(
+        original: SocketAddr,
+        outbound: &Arc<Outbound>,
+        request: &Request,
+    ) -> Result<Arc<Logical>, Failure> {
         let read = request.carried.request(|head| {
             let value = head.get(DST_OVERRIDE.as_bytes())?;
             let text = std::str::from_utf8(value).ok();

@@ -4,6 +4,7 @@ use super::balancer::Balancer;
 use super::endpoint::Endpoint;
 use super::profile::Table;
 use super::Outbound;
+use crate::telemetry::bytes::Arrivals;
 use crate::telemetry::route::RetryMetrics;
 use crate::telemetry::stream::Handles;
 use crate::telemetry::{full_meta, route_meta};
@@ -21,8 +22,8 @@ use std::sync::{Arc, PoisonError, Weak};
 pub struct Logical {
     /// The policy.
     pub policy: ClientPolicy,
-    /// Labels of its parent.
-    pub parent: Labels,
+    /// What is counted for its connections.
+    pub arrivals: Arrivals,
     /// For every route and rule of `http1`, `http2`, where requests go.
     pub http1: Vec<Vec<Rule>>,
     /// The same for HTTP/2.
@@ -183,7 +184,7 @@ impl Outbound {
             | Protocol::Opaque(_) => Vec::new(),
         };
         Logical {
-            parent: full_meta("parent", &parent),
+            arrivals: Arrivals::new(full_meta("parent", &parent)),
             policy,
             http1,
             http2,

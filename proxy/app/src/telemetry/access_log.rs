@@ -1,9 +1,9 @@
 //! Writes the access log to stderr without ever making a request wait for it.
 
-use crate::inbound::{Accepted, ClientTls};
 use http::{HeaderMap, Request};
 use linkerd_proxy_core::access_log::{line, Entry, Format};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::mpsc::{sync_channel, SyncSender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -69,15 +69,17 @@ impl AccessLog {
         }
     }
 
-    /// Writes a line.
-    pub fn write(&self, noted: &Noted, accepted: &Accepted, status: u16, length: Option<u64>) {
-        let id = match &accepted.tls {
-            ClientTls::Mesh(Some(id)) => id.as_str(),
-            ClientTls::Mesh(None) | ClientTls::Opaque(_) | ClientTls::None(_) => "",
-        };
+    /// Writes a line about a request of `client`, whose name is empty if it has none.
+    pub fn write(
+        &self,
+        noted: &Noted,
+        client: (SocketAddr, &str),
+        status: u16,
+        length: Option<u64>,
+    ) {
         let entry = Entry {
-            client_addr: &accepted.client.to_string(),
-            client_id: id,
+            client_addr: &client.0.to_string(),
+            client_id: client.1,
             at: noted.at,
             method: &noted.method,
             uri: &noted.uri,

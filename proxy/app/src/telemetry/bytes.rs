@@ -3,11 +3,12 @@
 //! Source: linkerd2-proxy linkerd/app/outbound/src/{protocol,opaq,tls} (names, labels, buckets).
 
 use super::registry::{Counter, Family, Histogram, Registry};
+use super::transport::Transport;
 use crate::http::detect::Detected;
 use crate::http::Version;
 use linkerd_proxy_core::labels::Labels;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// Bounds of the time that detection takes, in microseconds.
@@ -37,17 +38,87 @@ impl DetectFamilies {
 
     /// Counts a detection; `None` when it failed.
     pub fn detected(&self, parent: &Labels, took: Duration, detected: Option<&Detected>) {
-        let result = match detected {
-            Some(Detected::Http(Version::Http1)) => "http/1",
-            Some(Detected::Http(Version::Http2)) => "http/2",
-            Some(Detected::NotHttp) => "not_http",
-            Some(Detected::TimedOut) => "read_timeout",
-            Some(Detected::Closed) | None => "error",
-        };
-        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.durations.get(parent).record(us);
-        let labels = parent.clone().with("result", result);
+        self.durations.get(parent).record(micros(took));
+        let labels = parent.clone().with("result", result(detected));
         self.results.get(&labels).add(1);
+    }
+}
+
+/// What is counted for the connections to one destination, resolved when it happens first.
+pub struct Arrivals {
+    parent: Labels,
+    source: OnceLock<Transport>,
+    detections: OnceLock<Arc<Histogram>>,
+    /// By result.
+    results: Mutex<Vec<(&'static str, Arc<Counter>)>>,
+    protocols: Mutex<Vec<(&'static str, Arc<Counter>)>>,
+}
+
+impl Arrivals {
+    /// Nothing yet; `parent` labels all of it.
+    pub fn new(parent: Labels) -> Self {
+        Self {
+            parent,
+            source: OnceLock::new(),
+            detections: OnceLock::new(),
+            results: Mutex::default(),
+            protocols: Mutex::default(),
+        }
+    }
+
+    /// The handles for the client side of a connection, made by `make` for the first.
+    pub fn source(&self, make: impl FnOnce() -> Transport) -> &Transport {
+        self.source.get_or_init(make)
+    }
+
+    /// Counts a detection; `None` when it failed.
+    pub fn detected(&self, families: &DetectFamilies, took: Duration, detected: Option<&Detected>) {
+        let durations = || families.durations.get(&self.parent);
+        self.detections.get_or_init(durations).record(micros(took));
+        count(&self.results, result(detected), |result| {
+            families
+                .results
+                .get(&self.parent.clone().with("result", result))
+        });
+    }
+
+    /// Counts a connection.
+    pub fn protocol(&self, families: &ByteFamilies, protocol: &'static str) {
+        count(&self.protocols, protocol, |protocol| {
+            let labels = Labels::new().with("protocol", protocol).and(&self.parent);
+            families.protocols.get(&labels)
+        });
+    }
+}
+
+/// Counts one more of `kind`, of which there are few.
+fn count(
+    known: &Mutex<Vec<(&'static str, Arc<Counter>)>>,
+    kind: &'static str,
+    make: impl FnOnce(&str) -> Arc<Counter>,
+) {
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    match known.iter().find(|(one, _)| *one == kind) {
+        Some((_, counter)) => counter.add(1),
+        None => {
+            let counter = make(kind);
+            counter.add(1);
+            known.push((kind, counter));
+        }
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn result(detected: Option<&Detected>) -> &'static str {
+    match detected {
+        Some(Detected::Http(Version::Http1)) => "http/1",
+        Some(Detected::Http(Version::Http2)) => "http/2",
+        Some(Detected::NotHttp) => "not_http",
+        Some(Detected::TimedOut) => "read_timeout",
+        Some(Detected::Closed) | None => "error",
     }
 }
 
@@ -81,12 +152,6 @@ impl ByteFamilies {
             ),
             detections: DetectFamilies::new(r, "outbound"),
         }
-    }
-
-    /// Counts a connection.
-    pub fn protocol(&self, parent: &Labels, protocol: &str) {
-        let labels = Labels::new().with("protocol", protocol).and(parent);
-        self.protocols.get(&labels).add(1);
     }
 }
 

@@ -106,7 +106,7 @@ impl Tracer {
         direction: &str,
         head: &Head,
         known: &Changes,
-    ) -> Option<Active> {
+    ) -> Option<Box<Active>> {
         let queue = self.0.as_ref()?;
         let value = |name: &str| known.value(name).or_else(|| head.get(name.as_bytes()));
         let context = Context::read(value)?;
@@ -132,7 +132,7 @@ impl Tracer {
             let agent = String::from_utf8_lossy(agent);
             attributes.push(KeyValue::text("user_agent.original", agent));
         }
-        Some(Active {
+        Some(Box::new(Active {
             handed_on: context.handed_on(id),
             span: Span {
                 trace_id: context.trace.to_vec(),
@@ -148,7 +148,7 @@ impl Tracer {
                 ..Span::default()
             },
             queue: queue.clone(),
-        })
+        }))
     }
 }
 

@@ -239,10 +239,10 @@ impl Stream {
         }
     }
 
-    /// Notes the response's status.
-    pub fn head(&mut self, status: u16, grpc: Option<u16>) {
+    /// Notes the response's status, and asks for that of gRPC if that is what counts.
+    pub fn head(&mut self, status: u16, grpc: impl FnOnce() -> Option<u16>) {
         if let Some(handles) = &self.handles {
-            self.status = if handles.grpc { grpc } else { Some(status) };
+            self.status = if handles.grpc { grpc() } else { Some(status) };
         }
     }
 

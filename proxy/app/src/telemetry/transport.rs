@@ -5,39 +5,40 @@ use super::Metrics;
 use linkerd_proxy_core::labels::Labels;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Handles for connections with the same labels.
 #[derive(Clone)]
-pub struct Transport {
+pub struct Transport(Arc<Handles>);
+
+struct Handles {
     open: Arc<Counter>,
     connections: Arc<Gauge>,
     read: Arc<Counter>,
     write: Arc<Counter>,
     closes: Arc<Family<Counter>>,
     closed: Arc<AtomicU64>,
-    labels: Arc<Labels>,
+    labels: Labels,
+    /// Of those that ended without an error, once there are some.
+    ended: OnceLock<Arc<Counter>>,
     /// Bytes sent and received by how far they travel.
     cost: Option<(Arc<Counter>, Arc<Counter>)>,
+}
+
+impl Handles {
+    fn get(&self, errno: &str) -> Arc<Counter> {
+        self.closes.get(&self.labels.clone().with("errno", errno))
+    }
 }
 
 impl Transport {
     /// Resolves the handles for `labels` (direction, peer and what else is known).
     pub fn new(metrics: &Metrics, labels: Labels) -> Self {
-        Self {
-            open: metrics.tcp_open.get(&labels),
-            connections: metrics.tcp_connections.get(&labels),
-            read: metrics.tcp_read.get(&labels),
-            write: metrics.tcp_write.get(&labels),
-            closes: metrics.tcp_close.clone(),
-            closed: metrics.closed.clone(),
-            labels: Arc::new(labels),
-            cost: None,
-        }
+        Self::of(metrics, labels, None)
     }
 
     /// Counts bytes by zone too; `locality` is what discovery says about the endpoint.
-    pub fn with_cost(mut self, metrics: &Metrics, locality: Option<&str>) -> Self {
+    pub fn with_cost(metrics: &Metrics, labels: Labels, locality: Option<&str>) -> Self {
         let zone = match locality {
             Some("local") => "Local",
             Some("remote") => "Remote",
@@ -47,16 +48,29 @@ impl Transport {
             let labels = Labels::new().with("op", op).with("zone_locality", zone);
             metrics.transfer_cost.get(&labels)
         };
-        self.cost = Some((op("Send"), op("Recv")));
-        self
+        Self::of(metrics, labels, Some((op("Send"), op("Recv"))))
+    }
+
+    fn of(metrics: &Metrics, labels: Labels, cost: Option<(Arc<Counter>, Arc<Counter>)>) -> Self {
+        Self(Arc::new(Handles {
+            open: metrics.tcp_open.get(&labels),
+            connections: metrics.tcp_connections.get(&labels),
+            read: metrics.tcp_read.get(&labels),
+            write: metrics.tcp_write.get(&labels),
+            closes: metrics.tcp_close.clone(),
+            closed: metrics.closed.clone(),
+            ended: OnceLock::new(),
+            labels,
+            cost,
+        }))
     }
 
     /// Counts one connection as open until the meter is dropped.
     pub fn open(&self) -> Meter {
-        self.open.add(1);
-        self.connections.add(1);
+        self.0.open.add(1);
+        self.0.connections.add(1);
         Meter {
-            transport: self.clone(),
+            transport: self.0.clone(),
             errno: "",
         }
     }
@@ -64,7 +78,7 @@ impl Transport {
 
 /// Counts one connection's bytes.
 pub struct Meter {
-    transport: Transport,
+    transport: Arc<Handles>,
     errno: &'static str,
 }
 
@@ -103,8 +117,14 @@ impl Drop for Meter {
     fn drop(&mut self) {
         self.transport.connections.add(-1);
         self.transport.closed.fetch_add(1, Relaxed);
-        let labels = Labels::clone(&self.transport.labels).with("errno", self.errno);
-        self.transport.closes.get(&labels).add(1);
+        match self.errno {
+            "" => self
+                .transport
+                .ended
+                .get_or_init(|| self.transport.get(""))
+                .add(1),
+            errno => self.transport.get(errno).add(1),
+        }
     }
 }
 

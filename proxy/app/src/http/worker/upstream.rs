@@ -158,9 +158,14 @@ impl Upstream {
     /// # Errors
     /// Why there is none.
     pub async fn connection(self: &Arc<Self>, version: Version) -> Result<ConnId, Failure> {
-        if let Some(id) = self.available(version) {
-            return Ok(id);
+        match self.available(version) {
+            Some(id) => Ok(id),
+            // Boxed, so that exchanges that need not wait stay small.
+            None => Box::pin(self.awaited(version)).await,
         }
+    }
+
+    async fn awaited(self: &Arc<Self>, version: Version) -> Result<ConnId, Failure> {
         let waits = with(|worker| worker.local(self, |local| local.waits(version).clone()));
         let _waiting = waits.enter();
         loop {

@@ -171,8 +171,8 @@ impl Engine {
             return Err(FLOW);
         }
         h2.recv_window -= length as i64;
-        let (stream, past) = (h2.find(head.id), h2.past(head.id));
-        let Some(stream) = stream else {
+        let Some(stream) = h2.find(head.id) else {
+            let past = h2.past(head.id);
             self.h2_credit(key, None, length);
             if self.h2_is_new(key, head.id) {
                 return Err(PROTOCOL);
@@ -313,7 +313,8 @@ impl Engine {
         let Some(h2) = self.h2(key) else {
             return Ok(());
         };
-        let (stream, past) = (h2.find(id), h2.past(id));
+        let stream = h2.find(id);
+        let past = if stream.is_some() { None } else { h2.past(id) };
         let recv = stream
             .and_then(|stream| self.streams.get(stream))
             .map(|stream| stream.recv);
