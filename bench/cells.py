@@ -62,8 +62,9 @@ class Cell:
     """One kind of load.
 
     `words` are loadgen's; `{ip}` stands for the service. `one_core` puts the proxies beside
-    generator and backend; `opaque` takes the peers' pairs that carry bytes. `added` takes the direct
-    run's figure off before looking at the bar.
+    generator and backend; `opaque` takes the peers' pairs that carry bytes; `stock` takes a pair whose
+    server's proxy knows nothing that Linkerd's does not, and only peers that have one. `added` takes
+    the direct run's figure off before looking at the bar.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Cell:
     bar: Bar | None = None
     one_core: bool = False
     opaque: bool = False
+    stock: bool = False
     added: bool = False
 
     @property
@@ -108,6 +110,13 @@ CELLS = (
     Cell("opaque mTLS, up", Figure.GBIT, octets("up", 1), Bar(5.2, at_least=True), opaque=True),
     Cell("opaque mTLS, down", Figure.GBIT, octets("down", 1), Bar(5.8, at_least=True), opaque=True),
     Cell("opaque connect-request-close", Figure.COST, octets("churn", 16), Bar(110), opaque=True),
+    Cell(
+        "opaque connect-request-close, stock peer",
+        Figure.COST,
+        octets("churn", 16),
+        Bar(560),
+        stock=True,
+    ),
     Cell(
         "HTTP/1 connect-request-close",
         Figure.COST,

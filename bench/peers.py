@@ -37,8 +37,9 @@ class Peer:
 
     `missing` says why it cannot run here, or nothing; `version` is the command that tells; `start`
     starts the server's proxy, then the client's, in a pair whose backend runs already; so does
-    `start_opaque` for bytes, where that takes other settings and so a pair of its own. `ready` is
-    the path on which ours says that it is ready, at its port.
+    `start_opaque` for bytes, where that takes other settings and so a pair of its own, and
+    `start_stock` with a server's proxy that behaves as Linkerd's. `ready` is the path on which ours
+    says that it is ready, at its port.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Peer:
     version: tuple[str, ...]
     start: Callable[[Pair], None]
     start_opaque: Callable[[Pair], None] | None = None
+    start_stock: Callable[[Pair], None] | None = None
     ready: tuple[int, str] = (4143, "")
 
 
@@ -105,8 +107,13 @@ def _start_envoy(pair: Pair, prefix: str = "envoy") -> None:
         _start_proxy(pair, side, port, [*command, "-l", "warn"])
 
 
-def start_linkerd(pair: Pair, wrapper: Callable[[str], list[str]] = lambda side: []) -> None:
-    """Starts ours with a scripted control plane; `wrapper` gives words in front of a side's command."""
+def start_linkerd(
+    pair: Pair, wrapper: Callable[[str], list[str]] = lambda side: [], *, stock: bool = False
+) -> None:
+    """Starts ours with a scripted control plane; `wrapper` gives words in front of a side's command.
+
+    With `stock` the server's proxy offers only what Linkerd's does.
+    """
     authority = str(pair.folder / "authority")
     control = pair.folder / "control.json"
     world = {"control": CONTROL, "authority": authority, "world": _world()}
@@ -120,7 +127,10 @@ def start_linkerd(pair: Pair, wrapper: Callable[[str], list[str]] = lambda side:
         process = side.start("control", [TESTKIT, "serve", str(control)], LOAD_CORE)
         side.wait_for_port("control", 8086, process)
         command = [*wrapper(name), PROXY]
-        _start_proxy(pair, side, port, command, _environment(folder, identity, ip))
+        env = _environment(folder, identity, ip)
+        if stock and name == "server":
+            env["LINKERD2_PROXY_OPAQUE_STREAMS"] = "false"
+        _start_proxy(pair, side, port, command, env)
 
 
 def _world() -> dict[str, object]:
@@ -205,6 +215,7 @@ PEERS = (
         _program(PROXY, "not built"),
         (PROXY, "--version"),
         start_linkerd,
+        start_stock=lambda pair: start_linkerd(pair, stock=True),
         ready=(4191, "/ready"),
     ),
     Peer(

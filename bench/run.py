@@ -36,8 +36,8 @@ WORK = ROOT / "target" / "bench" / "run"
 RESULTS = ROOT / "bench" / "results"
 IDLE_S = 3.0
 START_SAMPLES = 10
-# Behind the name of a peer whose bytes go through a pair of their own.
-OPAQUE = "-opaque"
+# Behind the name of a peer whose bytes go through a pair of their own, or to a stock proxy.
+OPAQUE, STOCK = "-opaque", "-stock"
 
 
 def main() -> int:
@@ -118,10 +118,14 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
             except RigError as error:
                 missing[peer.name] = str(error)
                 print(f"missing {peer.name}: {error}", flush=True)
-                for name in (peer.name, peer.name + OPAQUE):
+                for name in (peer.name, peer.name + OPAQUE, peer.name + STOCK):
                     if name in pairs:
                         pairs.pop(name).close()
-        proxied = {name: pair for name, pair in pairs.items() if name != DIRECT}
+        proxied = {
+            name: pair
+            for name, pair in pairs.items()
+            if name != DIRECT and not name.endswith(STOCK)
+        }
         time.sleep(IDLE_S)
         memory = {"idle": memory_of(proxied)}
         samples = run_rounds(pairs, cells, args.rounds, args.seconds)
@@ -178,6 +182,8 @@ def open_peer(pairs: dict[str, Pair], peer: Peer) -> None:
     starts = {peer.name: peer.start}
     if peer.start_opaque:
         starts[peer.name + OPAQUE] = peer.start_opaque
+    if peer.start_stock:
+        starts[peer.name + STOCK] = peer.start_stock
     for name, start in starts.items():
         pair = pairs[name] = Pair(name, WORK / name)
         start_backend(pair)
@@ -191,6 +197,8 @@ def open_peer(pairs: dict[str, Pair], peer: Peer) -> None:
 
 def passes(peer: str, cell: Cell) -> str:
     """The name of the pair in which a peer carries this kind of load."""
+    if cell.stock:
+        return peer + STOCK
     own = any(one.name == peer and one.start_opaque for one in PEERS)
     return peer + OPAQUE if cell.opaque and own else peer
 
@@ -199,13 +207,15 @@ def run_rounds(
     pairs: Mapping[str, Pair], cells: list[Cell], rounds: int, seconds: float
 ) -> list[dict[str, object]]:
     samples = []
-    names = [name for name in pairs if not name.endswith(OPAQUE)]
+    names = [name for name in pairs if not name.endswith((OPAQUE, STOCK))]
     for number in range(rounds):
         for index, cell in enumerate(cells):
             # Another first in every cell of every round: drift of the machine hits all alike.
             shift = (number + index) % len(names)
             for name in names[shift:] + names[:shift]:
                 if name == DIRECT and not cell.is_direct:
+                    continue
+                if cell.stock and name + STOCK not in pairs:
                     continue
                 sample = run_cell(pairs[passes(name, cell)], cell, seconds)
                 samples.append({"round": number, "cell": cell.name, "peer": name, **sample})
@@ -216,7 +226,7 @@ def run_rounds(
 def hold_all(pairs: Mapping[str, Pair], connections: int) -> dict[str, dict[str, object]]:
     found: dict[str, dict[str, object]] = {}
     for held in HELD:
-        names = [name for name in pairs if name != DIRECT and not name.endswith(OPAQUE)]
+        names = [name for name in pairs if name != DIRECT and not name.endswith((OPAQUE, STOCK))]
         if held.opaque:
             names = [name + OPAQUE if name + OPAQUE in pairs else name for name in names]
         figures = hold({name: pairs[name] for name in names}, held, connections)
