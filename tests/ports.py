@@ -1,7 +1,8 @@
 """Ports for processes that choose none themselves, which nobody else takes before they listen.
 
 A port that the kernel chose and that was closed again may become the source of any connection of
-this machine, or the next test's. These are below the kernel's range, and each process has its own.
+this machine, or the next test's. These are below the kernel's range and that of node ports, and
+each process has its own.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import socket
 from collections.abc import Iterator
 from functools import cache
 
-_FIRST, _SHARE, _SHARES = 20_000, 120, 100
+_FIRST, _SHARE, _SHARES = 20_000, 120, 80
 
 
 def free_port() -> int:
