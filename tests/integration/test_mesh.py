@@ -193,17 +193,20 @@ def _policies() -> list[Object]:
     ]
 
 
-def test_a_policy_denies_and_its_end_readmits(mesh: Mesh) -> None:
-    until(lambda: _get(mesh, OTHER_CLIENT, SERVER)[0] == 200, "other is admitted")
+def test_a_policy_denies_within_two_seconds_and_its_end_readmits(mesh: Mesh) -> None:
+    asked_s = until(lambda: _get(mesh, OTHER_CLIENT, SERVER)[0] == 200, "other is admitted")
     mesh.apply_objects(*_policies())
     try:
-        until(lambda: _get(mesh, OTHER_CLIENT, SERVER)[0] == 403, "other is denied")
+        denied_s = until(lambda: _get(mesh, OTHER_CLIENT, SERVER)[0] == 403, "other is denied")
         assert 200 == _get(mesh, OPEN_CLIENT, SERVER)[0]
         assert 403 == _get(mesh, PLAIN_CLIENT, SERVER)[0]
     finally:
         mesh.do(lambda kube: kube.delete(AUTHORIZATION_POLICIES, "only-client", "lab"))
         mesh.do(lambda kube: kube.delete(SERVERS, "server-http", "lab"))
-    until(lambda: _get(mesh, OTHER_CLIENT, SERVER)[0] == 200, "other is admitted again")
+    admitted_s = until(lambda: _get(mesh, OTHER_CLIENT, SERVER)[0] == 200, "other is admitted")
+    # A question alone takes long where many others run.
+    limit_s = 2 + 3 * asked_s
+    assert (True, True) == (denied_s < limit_s, admitted_s < limit_s)
 
 
 def test_diagnostics_show_endpoints_and_metrics(mesh: Mesh) -> None:
