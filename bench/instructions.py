@@ -3,7 +3,7 @@
 Calls include readings of the clock, which are system calls under valgrind only. Needs root and
 valgrind. Counts hardly depend on who else uses the machine, so they tell small changes apart where
 times cannot. Writes bench/results/instructions.json, compares it with what was there, and fails
-when a figure has grown by more than the tolerance.
+when instructions have grown by more than the tolerance.
 """
 
 import argparse
@@ -147,7 +147,9 @@ def report(
                 old = before.get(cell, {}).get(side, {}).get(what)
                 change = "" if old is None else f"{(now / old - 1) * 100:+.1f} %"
                 line += f"{now:>10} {what} {change:<9}"
-                worse |= old is not None and now > old * (1 + tolerance / 100)
+                # How many requests share a call depends on who else uses the machine.
+                if old is not None and what == "instructions":
+                    worse |= now > old * (1 + tolerance / 100)
             print(line)
     return int(worse)
 
