@@ -5,6 +5,7 @@
 pub mod gateway;
 pub mod http;
 pub mod profile;
+pub mod streams;
 pub mod tcp;
 
 use crate::drain::Drain;
@@ -14,13 +15,14 @@ use crate::net::accept::{accept, Room};
 use crate::net::first::{First, Speakers};
 use crate::net::io::{Io, Peeked, Seat, Socket};
 use crate::net::socket::original_dst;
-use crate::net::tls::MeshTls;
+use crate::net::tls::{Agreed, MeshTls};
 use crate::outbound::Outbound;
 use crate::policy::{Policies, Watched};
 use crate::settings::Settings;
 use crate::tap::exchange::Labels as TapLabels;
 use crate::tap::Taps;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::registry::Counter;
 use crate::telemetry::spans::Tracer;
 use crate::telemetry::transport::Transport;
 use crate::telemetry::{short_meta, target_labels, Metrics};
@@ -32,7 +34,7 @@ use linkerd_proxy_core::server::Protocol;
 use linkerd_proxy_core::transport_header::{Decoded, Header, Session, MESSAGE_BYTES_MAX};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, info};
@@ -68,6 +70,10 @@ pub struct Inbound {
     pub speakers: Speakers,
     /// Requests being served.
     pub in_flight: Arc<std::sync::atomic::AtomicUsize>,
+    /// For connections that come as streams.
+    pub room: Arc<Room>,
+    /// What is counted for connections to the application.
+    pub application: OnceLock<Transport>,
 }
 
 /// How the client side of a connection is encrypted.
@@ -356,10 +362,15 @@ impl Inbound {
         let refused = |why: &'static str| io::Error::new(io::ErrorKind::InvalidData, why);
         let accepted = self.tls.accept(socket, true, timeout).await?;
         let mut io = accepted.io;
-        if !accepted.has_header || accepted.client_id.is_none() {
+        if accepted.agreed == Agreed::Nothing || accepted.client_id.is_none() {
             return Err(refused(
                 "a direct connection needs a client identity and a transport header",
             ));
+        }
+        if accepted.agreed == Agreed::Streams {
+            let peer = ClientTls::Mesh(accepted.client_id);
+            self.streams(io, client, local.ip(), peer, drain);
+            return Ok(());
         }
         let decide = |bytes: &[u8]| match Header::decode(bytes) {
             Decoded::Incomplete => None,
@@ -388,18 +399,8 @@ impl Inbound {
             Some(Session::Http2) => "http/2",
         };
         let tls = ClientTls::Mesh(accepted.client_id);
-        let labels = Labels::new()
-            .with("session_protocol", session)
-            .with_display("target_port", header.port)
-            .with("target_name", header.name.as_deref().unwrap_or(""))
-            .with(
-                "client_id",
-                match &tls {
-                    ClientTls::Mesh(Some(id)) => id.as_str(),
-                    ClientTls::Mesh(None) | ClientTls::Opaque(_) | ClientTls::None(_) => "",
-                },
-            );
-        self.metrics.transport_headers.get(&labels).add(1);
+        let name = header.name.as_deref().unwrap_or("");
+        self.asked_for(session, header.port, name, &tls).add(1);
         if header.name.is_some() {
             let accepted = Accepted {
                 client,
@@ -434,6 +435,20 @@ impl Inbound {
         }
     }
 
+    /// What counts connections for which a peer's proxy said what it wants.
+    fn asked_for(&self, session: &str, port: u16, name: &str, tls: &ClientTls) -> Arc<Counter> {
+        let id = match tls {
+            ClientTls::Mesh(Some(id)) => id.as_str(),
+            ClientTls::Mesh(None) | ClientTls::Opaque(_) | ClientTls::None(_) => "",
+        };
+        let labels = Labels::new()
+            .with("session_protocol", session)
+            .with_display("target_port", port)
+            .with("target_name", name)
+            .with("client_id", id);
+        self.metrics.transport_headers.get(&labels)
+    }
+
     /// The handles for the client side of a connection.
     pub fn source_transport(&self, accepted: &Accepted) -> Transport {
         let server = accepted.policy.borrow().meta.clone();
@@ -448,7 +463,11 @@ impl Inbound {
     }
 
     /// The handles for the application side of a connection.
-    pub fn target_transport(&self) -> Transport {
+    pub fn application(&self) -> &Transport {
+        self.application.get_or_init(|| self.target_transport())
+    }
+
+    fn target_transport(&self) -> Transport {
         let labels = Labels::new()
             .with("direction", "inbound")
             .with("peer", "dst")

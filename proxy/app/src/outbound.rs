@@ -189,7 +189,7 @@ impl Outbound {
             }
             Detected::NotHttp | Detected::TimedOut => {
                 // Boxed, so that connections of HTTP stay small.
-                Box::pin(self.bytes(io, &logical, target, drain, dialled)).await
+                Box::pin(self.bytes(io, logical, target, drain, dialled)).await
             }
             Detected::Closed => Ok(()),
         }

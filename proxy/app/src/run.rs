@@ -98,7 +98,8 @@ async fn serve(settings: Settings, level: Level) -> Result<(), String> {
     let pair = key_pair(&id.dir, id.server_id.as_str())?;
     let bad = |error| format!("LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS: {error}");
     let roots = anchors::parse(&id.trust_anchors).map_err(bad)?;
-    let tls = MeshTls::new(roots, id.server_id.clone(), id.server_name.clone());
+    let (server_id, server_name) = (id.server_id.clone(), id.server_name.clone());
+    let tls = MeshTls::new(roots, server_id, server_name, settings.opaque_streams);
     let tls = Arc::new(tls.map_err(bad)?);
     if let Some(path) = &id.trust_anchors_file {
         tokio::spawn(anchors::follow(path.clone(), tls.clone()));
@@ -176,6 +177,8 @@ async fn serve(settings: Settings, level: Level) -> Result<(), String> {
         started: std::time::Instant::now(),
         speakers: Default::default(),
         in_flight: Arc::default(),
+        room: room.clone(),
+        application: Default::default(),
     });
     let (shutdown, asked) = mpsc::channel(1);
     // Admin connections do not hold the drain: whoever watches the end should see it.

@@ -192,6 +192,8 @@ pub struct Settings {
     pub inbound_ports: Vec<u16>,
     /// Policy until the control plane has answered.
     pub default_policy: DefaultPolicy,
+    /// Whether opaque connections to other proxies of ours share one connection.
+    pub opaque_streams: bool,
     /// Networks of the cluster, for the `cluster-*` policies.
     pub cluster_networks: Vec<IpNet>,
     /// Ports that are opaque until the control plane says otherwise.
@@ -508,6 +510,7 @@ pub fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Vec<Pro
         opaque_ports: r
             .read("INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION", parse_ports)
             .unwrap_or_default(),
+        opaque_streams: r.read("OPAQUE_STREAMS", parse_bool).unwrap_or(true),
         profile_networks: r
             .read("DESTINATION_PROFILE_NETWORKS", parse_nets)
             .unwrap_or_default(),

@@ -202,6 +202,11 @@ impl Engine {
         })
     }
 
+    /// True when `conn` carries opaque bytes.
+    pub fn is_opaque_connection(&self, conn: ConnId) -> bool {
+        self.is_raw(conn.0)
+    }
+
     /// What the driver shall do with the transport of `conn`.
     pub fn io(&self, conn: ConnId) -> Io {
         self.conns.get(conn.0).map_or(Io::Abort, |conn| conn.io)

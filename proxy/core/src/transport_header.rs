@@ -6,6 +6,9 @@
 
 /// The ALPN protocol that announces the header.
 pub const ALPN: &[u8] = b"transport.l5d.io/v1";
+/// The ALPN protocol of a connection whose streams are opaque connections: HTTP/2 in which every
+/// request is a CONNECT to a port of the peer's pod. Only our own proxies offer or take it.
+pub const STREAMS_ALPN: &[u8] = b"streams.l5dx.io/v1";
 const PREFACE: &[u8] = b"transport.l5d.io/v1\r\n\r\n";
 /// Longest message that is accepted.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;

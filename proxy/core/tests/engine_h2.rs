@@ -152,45 +152,6 @@ fn large_bodies_cross_windows_both_ways() {
     assert_eq!(size as u64, outbound.finished[0].response_bytes);
 }
 
-#[test]
-fn opaque_connections_travel_as_streams() {
-    let mut outbound = Rig::new(Protocol::Raw, Protocol::H2);
-    let mut inbound = Rig::new(Protocol::H2, Protocol::Raw);
-    // A raw connection has no authority of its own: the driver names one.
-    assert_eq!(1, outbound.requests.len());
-    assert!(outbound.client_io() != Io::Open || outbound.finished.is_empty());
-    outbound.auto = false;
-    let now = outbound.now;
-    outbound.client =
-        outbound
-            .engine
-            .open(linkerd_proxy_core::engine::Role::Server, Protocol::Raw, now);
-    outbound.settle();
-    let edit = linkerd_proxy_core::engine::HeadEdit {
-        authority: Some(b"10.0.0.1:25"),
-        ..Default::default()
-    };
-    let stream = outbound.requests[1];
-    outbound
-        .engine
-        .forward(stream, outbound.server, &edit)
-        .unwrap();
-    outbound.auto = true;
-    outbound.client(b"EHLO\r\n");
-    exchange(&mut outbound, &mut inbound);
-    inbound.server(b"220 hi\r\n");
-    exchange(&mut outbound, &mut inbound);
-    assert_eq!("EHLO\r\n", inbound.server_text());
-    assert_eq!("220 hi\r\n", outbound.client_text());
-    outbound.client_end();
-    exchange(&mut outbound, &mut inbound);
-    assert_eq!(Io::Shutdown, inbound.server_io());
-    inbound.server(b"bye").server_end();
-    exchange(&mut outbound, &mut inbound);
-    assert_eq!("220 hi\r\nbye", outbound.client_text());
-    assert_eq!(0, outbound.engine.streams() + inbound.engine.streams());
-}
-
 /// What a client sends after its settings, and the connection error that answers it.
 #[test]
 fn connection_errors() {

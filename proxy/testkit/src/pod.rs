@@ -72,22 +72,7 @@ impl Pod {
         let number = PODS.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("pod-{}-{number}", std::process::id()));
         write_identity(&folder, proxy.identity).expect("the temporary folder is writable");
-        let mut command = match proxy.descriptors {
-            None => Command::new(proxy.binary),
-            Some(count) => {
-                let mut shell = Command::new("sh");
-                let limited = format!("ulimit -n {count} && exec \"$0\"");
-                shell.args(["-c", &limited, proxy.binary]);
-                shell
-            }
-        };
-        command
-            .uid(PROXY_UID)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
-        command.envs(environment(proxy, control.anchors(), &folder));
-        readable(&folder);
-        let child = namespace.run(move || command.spawn().expect("the proxy's binary exists"));
+        let child = launch(namespace, control, proxy, &folder);
         let mut pod = Self {
             namespace: namespace.clone(),
             proxy: child,
@@ -95,6 +80,17 @@ impl Pod {
         };
         pod.wait_until_ready(&name);
         pod
+    }
+
+    /// Kills the proxy and starts one with other settings in its place.
+    ///
+    /// # Panics
+    /// As [`Pod::start`].
+    pub fn restart(&mut self, control: &ControlPlane, proxy: &Proxy<'_>) {
+        let _ = self.proxy.kill();
+        let _ = self.proxy.wait();
+        self.proxy = launch(&self.namespace, control, proxy, &self.folder);
+        self.wait_until_ready(proxy.identity);
     }
 
     fn wait_until_ready(&mut self, name: &str) {
@@ -159,6 +155,30 @@ impl Pod {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         self.proxy.wait().expect("our own child")
     }
+}
+
+fn launch(
+    namespace: &Namespace,
+    control: &ControlPlane,
+    proxy: &Proxy<'_>,
+    folder: &Path,
+) -> Child {
+    let mut command = match proxy.descriptors {
+        None => Command::new(proxy.binary),
+        Some(count) => {
+            let mut shell = Command::new("sh");
+            let limited = format!("ulimit -n {count} && exec \"$0\"");
+            shell.args(["-c", &limited, proxy.binary]);
+            shell
+        }
+    };
+    command
+        .uid(PROXY_UID)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    command.envs(environment(proxy, control.anchors(), folder));
+    readable(folder);
+    namespace.run(move || command.spawn().expect("the proxy's binary exists"))
 }
 
 impl Drop for Pod {

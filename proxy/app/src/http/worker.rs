@@ -14,10 +14,12 @@
 //! awaits (a timer, a connection) wakes it through the turn. When the engine says that the exchange
 //! is over, its future is polled once more and dropped.
 
+mod carriers;
 mod exchange;
 mod link;
 mod upstream;
 
+pub use carriers::{count_for, dialled, forsake, serve_bytes, serve_streams, Reached};
 pub use exchange::{Exchange, Signal};
 pub use upstream::{Pool, Upstream};
 
@@ -61,6 +63,7 @@ pub struct Worker {
     links: RefCell<Vec<Option<Link>>>,
     slots: RefCell<Vec<Slot>>,
     pools: RefCell<BTreeMap<u64, upstream::Local>>,
+    carriers: RefCell<BTreeMap<u64, carriers::Carriers>>,
     /// Who carries copies of requests, by their connections without transport.
     copies: RefCell<Vec<(ConnId, Rc<dyn Service>)>>,
     /// Connections that wait for their peer's last word, and until when.
@@ -131,7 +134,7 @@ pub fn serve(
     with(|worker| {
         // One limit for all connections of the thread: both sides of a proxy are set alike.
         worker.engine.borrow_mut().limit_heads(heads);
-        worker.serve(io, version, http2, drain, service);
+        worker.serve(io, protocol(version), http2, drain, service);
     });
 }
 
@@ -144,6 +147,7 @@ fn offer(settings: &settings::Http2) -> Http2 {
         streams: settings.max_concurrent_streams.unwrap_or(STREAMS_MAX),
         ping: settings.keep_alive,
         ping_idle: settings.ping_idle,
+        lasting: false,
     }
 }
 
@@ -163,6 +167,7 @@ impl Worker {
             links: RefCell::default(),
             slots: RefCell::default(),
             pools: RefCell::default(),
+            carriers: RefCell::default(),
             copies: RefCell::default(),
             lingering: RefCell::default(),
             buffer: RefCell::default(),
@@ -187,7 +192,7 @@ impl Worker {
     fn serve(
         &self,
         io: Io,
-        version: Version,
+        protocol: Protocol,
         http2: Http2,
         drain: Drain,
         service: Rc<dyn Service>,
@@ -204,7 +209,7 @@ impl Worker {
             service,
             _drain: drain,
         };
-        let id = self.open(io, Role::Server, protocol(version), http2, kind);
+        let id = self.open(io, Role::Server, protocol, http2, kind);
         if self.draining.get() == Some(true) {
             self.engine.borrow_mut().drain(id, Instant::now());
         }
@@ -273,7 +278,7 @@ impl Worker {
         let service = self.links.borrow().get(conn.index()).and_then(|link| {
             match &link.as_ref().filter(|link| link.id == conn)?.kind {
                 Kind::Server { service, .. } => Some(service.clone()),
-                Kind::Client { .. } => None,
+                Kind::Client { .. } | Kind::Carrier { .. } | Kind::Application => None,
             }
         });
         let Some(service) = service.or_else(|| self.copying(conn)) else {

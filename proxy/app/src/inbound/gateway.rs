@@ -101,7 +101,7 @@ impl Inbound {
         accepted: Accepted,
         drain: Drain,
     ) -> io::Result<()> {
-        self.admit(&accepted)?;
+        self.admit(&accepted, &self.judge(&accepted))?;
         let entry = self.outbound.discover(dst);
         let entry = entry.map_err(|_| io::Error::other("too many destinations"))?;
         let logical = entry.logical().await;
@@ -109,7 +109,7 @@ impl Inbound {
         let io = io.metered(self.source_transport(&accepted).open());
         self.outbound
             .clone()
-            .bytes(io, &logical, accepted.target, drain, None)
+            .bytes(io, logical, accepted.target, drain, None)
             .await
     }
 }

@@ -112,7 +112,7 @@ impl Inbound {
                 keepalive: direction.connect_keepalive,
                 user_timeout: direction.connect_user_timeout,
             },
-            transport: self.target_transport(),
+            transport: self.application().clone(),
         };
         let pool = Pool {
             max_idle: direction.max_idle_conns,

@@ -5,35 +5,74 @@ use crate::drain::Drain;
 use crate::net::io::Io;
 use crate::net::relay::relay_io;
 use crate::net::socket::{connect, Options};
+use crate::telemetry::registry::Counter;
 use crate::telemetry::{short_meta, target_labels};
 use linkerd_proxy_core::labels::Labels;
+use linkerd_proxy_core::meta::Meta;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+/// What a policy says of connections of bytes of one client.
+pub(super) enum Judged {
+    /// They may pass.
+    Allowed {
+        /// What they are counted as.
+        labels: Labels,
+        counter: Arc<Counter>,
+        /// Who says so.
+        by: Arc<Meta>,
+    },
+    /// They may not.
+    Denied(Arc<Counter>),
+}
+
 impl Inbound {
-    /// Admits a connection of bytes under the policy as it is now; returns its labels.
-    ///
-    /// # Errors
-    /// `PermissionDenied`.
-    pub(super) fn admit(&self, accepted: &Accepted) -> io::Result<Labels> {
+    /// Judges a connection of bytes under the policy as it is now.
+    pub(super) fn judge(&self, accepted: &Accepted) -> Judged {
         let policy = accepted.policy.borrow().clone();
         let server = target_labels(accepted.target)
             .and(&short_meta("srv", &policy.meta))
             .with_display("srv_port", accepted.target.port());
         let tls = accepted.tls.labels();
         let Some(admitted) = policy.authorize(accepted.client.ip(), &accepted.tls.peer()) else {
-            self.metrics.tcp_deny.get(&server.and(&tls)).add(1);
-            return Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                "unauthorized connection",
-            ));
+            return Judged::Denied(self.metrics.tcp_deny.get(&server.and(&tls)));
         };
-        let meta = &admitted.meta;
-        let allowed = server.and(&short_meta("authz", meta)).and(&tls);
-        self.metrics.tcp_allow.get(&allowed).add(1);
-        audit(&meta.name, accepted.client, accepted.target, &accepted.tls);
-        Ok(allowed)
+        let labels = server.and(&short_meta("authz", &admitted.meta)).and(&tls);
+        Judged::Allowed {
+            counter: self.metrics.tcp_allow.get(&labels),
+            labels,
+            by: admitted.meta.clone(),
+        }
+    }
+
+    /// Counts a connection that was judged; returns its labels.
+    ///
+    /// # Errors
+    /// `PermissionDenied`.
+    pub(super) fn admit<'a>(
+        &self,
+        accepted: &Accepted,
+        judged: &'a Judged,
+    ) -> io::Result<&'a Labels> {
+        match judged {
+            Judged::Allowed {
+                labels,
+                counter,
+                by,
+            } => {
+                counter.add(1);
+                audit(&by.name, accepted.client, accepted.target, &accepted.tls);
+                Ok(labels)
+            }
+            Judged::Denied(counter) => {
+                counter.add(1);
+                Err(io::Error::new(
+                    io::ErrorKind::PermissionDenied,
+                    "unauthorized connection",
+                ))
+            }
+        }
     }
 
     /// Connects to the application.
@@ -50,7 +89,7 @@ impl Inbound {
             .await
             // Its kind must not look like a timeout of detection.
             .map_err(io::Error::other)?;
-        Ok(Io::from(tcp).metered(self.target_transport().open()))
+        Ok(Io::from(tcp).metered(self.application().open()))
     }
 
     /// Authorizes once, and again whenever the policy changes, while bytes are copied.
@@ -68,7 +107,8 @@ impl Inbound {
         let io = io.metered(self.source_transport(&accepted).open());
         let mut policy = accepted.policy.clone();
         policy.mark_unchanged();
-        let allowed = self.admit(&accepted)?;
+        let judged = self.judge(&accepted);
+        let allowed = self.admit(&accepted, &judged)?;
         let server = match dialled {
             Some(server) => server,
             None => self.dial(accepted.target).await?,
@@ -85,7 +125,7 @@ impl Inbound {
                         return copy.await;
                     }
                     if policy.borrow_and_update().authorize(ip, &peer).is_none() {
-                        self.metrics.tcp_terminate.get(&allowed).add(1);
+                        self.metrics.tcp_terminate.get(allowed).add(1);
                         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "permission withdrawn"));
                     }
                 }

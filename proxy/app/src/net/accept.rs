@@ -62,6 +62,11 @@ impl Room {
         }
     }
 
+    /// A seat for a connection that came as a stream, while there is one.
+    pub fn seat(&self) -> Option<Seat> {
+        self.connections.clone().try_acquire_owned().ok()
+    }
+
     fn refuse(&self, tcp: TcpStream) {
         let Ok(turn) = self.refusals.clone().try_acquire_owned() else {
             return;

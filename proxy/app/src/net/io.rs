@@ -1,6 +1,6 @@
 //! One type for every connection that the proxy carries.
 
-use crate::telemetry::transport::Meter;
+use crate::telemetry::transport::{Meter, Transport as Counted};
 use bytes::{Buf, Bytes, BytesMut};
 use socket2::SockRef;
 use std::cell::RefCell;
@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -141,11 +142,12 @@ enum Transport {
 }
 
 /// A connection in either direction, plain or TLS, with what was peeked and its byte counters.
-#[derive(Debug)]
 pub struct Io {
     transport: Transport,
     prefix: Bytes,
     meter: Option<Meter>,
+    /// What its bytes count for at the other end of the stream that carries them.
+    mirror: Option<Counted>,
 }
 
 impl From<Socket> for Io {
@@ -154,6 +156,7 @@ impl From<Socket> for Io {
             transport: Transport::Plain(socket),
             prefix: Bytes::new(),
             meter: None,
+            mirror: None,
         }
     }
 }
@@ -170,6 +173,7 @@ impl From<server::TlsStream<Socket>> for Io {
             transport: Transport::Server(Box::new(tls)),
             prefix: Bytes::new(),
             meter: None,
+            mirror: None,
         }
     }
 }
@@ -180,6 +184,7 @@ impl From<client::TlsStream<Socket>> for Io {
             transport: Transport::Client(Box::new(tls)),
             prefix: Bytes::new(),
             meter: None,
+            mirror: None,
         }
     }
 }
@@ -192,6 +197,35 @@ impl Io {
         self
     }
 
+    /// Counts its bytes also as those of the stream that carries them.
+    pub fn mirrored(mut self, stream: Counted) -> Self {
+        stream.wrote(self.prefix.len());
+        self.mirror = Some(stream);
+        self
+    }
+
+    /// Changes whose bytes those that follow also count as.
+    pub fn mirror(&mut self, stream: Option<Counted>) {
+        self.mirror = stream;
+    }
+
+    fn count_read(&self, n: usize) {
+        if let Some(meter) = &self.meter {
+            meter.read(n);
+        }
+        if let Some(mirror) = &self.mirror {
+            mirror.wrote(n);
+        }
+    }
+
+    /// Makes the end of the connection a reset, where it is not encrypted.
+    pub fn break_off(&self) {
+        if let Transport::Plain(socket) = &self.transport {
+            // When it fails, the connection is broken already.
+            let _ = SockRef::from(&socket.tcp).set_linger(Some(Duration::ZERO));
+        }
+    }
+
     /// Reads until `decide` has an answer, the peer is done, `limit` bytes are there, or time is up.
     ///
     /// The bytes stay in front of the stream. `decide` gets all of them and returns `None` for more.
@@ -200,7 +234,7 @@ impl Io {
     /// The transport's.
     pub async fn peek_within<T>(
         &mut self,
-        timeout: std::time::Duration,
+        timeout: Duration,
         limit: usize,
         decide: impl Fn(&[u8]) -> Option<T>,
     ) -> io::Result<Peeked<T>> {
@@ -259,9 +293,7 @@ impl Io {
         all.extend_from_slice(&self.prefix);
         all.extend_from_slice(chunk);
         self.prefix = all.freeze();
-        if let Some(meter) = &self.meter {
-            meter.read(chunk.len());
-        }
+        self.count_read(chunk.len());
         chunk.len()
     }
 
@@ -336,11 +368,9 @@ impl AsyncRead for Io {
         }
         let before = buf.filled().len();
         let result = std::task::ready!(poll_transport(&mut this.transport, cx, buf));
-        if let Some(meter) = &mut this.meter {
-            meter.read(buf.filled().len() - before);
-            if let Err(error) = &result {
-                meter.failed(error);
-            }
+        this.count_read(buf.filled().len() - before);
+        if let (Some(meter), Err(error)) = (&mut this.meter, &result) {
+            meter.failed(error);
         }
         Poll::Ready(forgive_eof(result))
     }
@@ -364,6 +394,9 @@ macro_rules! delegate {
 
 impl Io {
     fn wrote(&mut self, result: &io::Result<usize>) {
+        if let (Some(mirror), Ok(n)) = (&self.mirror, result) {
+            mirror.read(*n);
+        }
         if let Some(meter) = &mut self.meter {
             match result {
                 Ok(n) => meter.wrote(*n),

@@ -5,7 +5,7 @@
 use super::io::{Io, Socket};
 use linkerd_proxy_core::endpoint::ServerTls;
 use linkerd_proxy_core::identity::Id;
-use linkerd_proxy_core::transport_header::ALPN;
+use linkerd_proxy_core::transport_header::{ALPN, STREAMS_ALPN};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::Resumption;
 use rustls::crypto::{aws_lc_rs, CryptoProvider, WebPkiSupportedAlgorithms};
@@ -49,7 +49,20 @@ pub struct MeshTls {
     provider: Arc<CryptoProvider>,
     server_id: Id,
     server_name: String,
+    /// Direct connections may carry streams.
+    streams: bool,
     configs: watch::Sender<Arc<Configs>>,
+}
+
+/// What the ends of a connection are about to say, by ALPN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agreed {
+    /// What the application says.
+    Nothing,
+    /// A transport header, then what the application says.
+    Header,
+    /// HTTP/2 whose streams are opaque connections.
+    Streams,
 }
 
 /// Why a peer or certificate was refused.
@@ -83,17 +96,24 @@ pub fn provider() -> CryptoProvider {
 }
 
 impl MeshTls {
-    /// Trusts `roots`; serves nothing until [`MeshTls::install`].
+    /// Trusts `roots`; serves nothing until [`MeshTls::install`]. With `streams` a connection to
+    /// another proxy of ours may carry opaque connections as streams.
     ///
     /// # Errors
     /// The library's.
-    pub fn new(roots: RootCertStore, server_id: Id, server_name: String) -> Result<Self, TlsError> {
+    pub fn new(
+        roots: RootCertStore,
+        server_id: Id,
+        server_name: String,
+        streams: bool,
+    ) -> Result<Self, TlsError> {
         let provider = Arc::new(provider());
-        let configs = Configs::new(&provider, Arc::new(roots), None)?;
+        let configs = Configs::new(&provider, Arc::new(roots), None, streams)?;
         Ok(Self {
             provider,
             server_id,
             server_name,
+            streams,
             configs: watch::Sender::new(Arc::new(configs)),
         })
     }
@@ -107,7 +127,8 @@ impl MeshTls {
         if old.roots.roots == roots.roots {
             return Ok(false);
         }
-        let configs = Configs::new(&self.provider, Arc::new(roots), old.pair.clone())?;
+        let pair = old.pair.clone();
+        let configs = Configs::new(&self.provider, Arc::new(roots), pair, self.streams)?;
         self.configs.send_replace(Arc::new(configs));
         Ok(true)
     }
@@ -134,7 +155,7 @@ impl MeshTls {
         let signer = self.provider.key_provider.load_private_key(key)?;
         let pair = Arc::new(CertifiedKey::new(certified.chain, signer));
         pair.keys_match()?;
-        let configs = Configs::new(&self.provider, roots, Some(pair))?;
+        let configs = Configs::new(&self.provider, roots, Some(pair), self.streams)?;
         self.configs.send_replace(Arc::new(configs));
         Ok(())
     }
@@ -142,6 +163,11 @@ impl MeshTls {
     /// Our own identity.
     pub fn id(&self) -> &Id {
         &self.server_id
+    }
+
+    /// Whether connections to other proxies of ours may carry streams.
+    pub fn has_streams(&self) -> bool {
+        self.streams
     }
 
     /// The SNI that means us.
@@ -161,7 +187,8 @@ impl MeshTls {
         let _ = configs.wait_for(|configs| configs.server.is_some()).await;
     }
 
-    /// Connects as a client that accepts only `server`.
+    /// Connects as a client that accepts only `server`, and offers to speak as `offer` says, the
+    /// most wanted first.
     ///
     /// # Errors
     /// The peer's identity, the handshake or the socket.
@@ -169,8 +196,8 @@ impl MeshTls {
         &self,
         socket: Socket,
         server: &ServerTls,
-        direct: bool,
-    ) -> io::Result<Io> {
+        offer: &[Agreed],
+    ) -> io::Result<(Io, Agreed)> {
         let configs = self.configs.borrow().clone();
         let mut config = ClientConfig::clone(&configs.client);
         config
@@ -180,16 +207,15 @@ impl MeshTls {
                 roots: configs.roots.clone(),
                 id: server.id.clone(),
             }));
-        if direct {
-            config.alpn_protocols = vec![ALPN.to_vec()];
-        }
+        config.alpn_protocols = offer.iter().filter_map(|what| what.alpn()).collect();
         let name = ServerName::try_from(server.server_name.clone()).map_err(|_| {
             io::Error::new(io::ErrorKind::InvalidInput, "server name is not a DNS name")
         })?;
         let tls = TlsConnector::from(Arc::new(config))
             .connect(name, socket.read_ahead())
             .await?;
-        Ok(tls.into())
+        let agreed = Agreed::of(tls.get_ref().1.alpn_protocol());
+        Ok((tls.into(), agreed))
     }
 
     /// Accepts a client, which may or may not have a name.
@@ -225,11 +251,11 @@ impl MeshTls {
             .peer_certificates()
             .and_then(|chain| chain.first())
             .and_then(|leaf| names(leaf).into_iter().next());
-        let has_header = session.alpn_protocol() == Some(ALPN);
+        let agreed = Agreed::of(session.alpn_protocol());
         Ok(Accepted {
             io: tls.into(),
             client_id,
-            has_header,
+            agreed,
         })
     }
 }
@@ -239,6 +265,7 @@ impl Configs {
         provider: &Arc<CryptoProvider>,
         roots: Arc<RootCertStore>,
         pair: Option<Arc<CertifiedKey>>,
+        streams: bool,
     ) -> Result<Self, TlsError> {
         let client = client_config(provider, &roots, pair.clone())?;
         let server = match &pair {
@@ -246,7 +273,10 @@ impl Configs {
             Some(pair) => {
                 let plain = server_config(provider, &roots, pair.clone())?;
                 let mut direct = plain.clone();
-                direct.alpn_protocols = vec![ALPN.to_vec()];
+                // The first of ours that the client has too is taken.
+                let spoken = [streams.then_some(Agreed::Streams), Some(Agreed::Header)];
+                let spoken = spoken.into_iter().flatten();
+                direct.alpn_protocols = spoken.filter_map(Agreed::alpn).collect();
                 Some((Arc::new(plain), Arc::new(direct)))
             }
         };
@@ -265,8 +295,26 @@ pub struct Accepted {
     pub io: Io,
     /// The client's name, if it showed a certificate.
     pub client_id: Option<Id>,
-    /// Whether a transport header follows.
-    pub has_header: bool,
+    /// What follows.
+    pub agreed: Agreed,
+}
+
+impl Agreed {
+    fn of(alpn: Option<&[u8]>) -> Self {
+        match alpn {
+            Some(ALPN) => Self::Header,
+            Some(STREAMS_ALPN) => Self::Streams,
+            Some(_) | None => Self::Nothing,
+        }
+    }
+
+    fn alpn(self) -> Option<Vec<u8>> {
+        match self {
+            Self::Nothing => None,
+            Self::Header => Some(ALPN.to_vec()),
+            Self::Streams => Some(STREAMS_ALPN.to_vec()),
+        }
+    }
 }
 
 fn client_config(

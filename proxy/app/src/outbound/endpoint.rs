@@ -8,7 +8,7 @@ use crate::http::ending::Ending;
 use crate::http::headers;
 use crate::http::heads::{request_of, text_of, Changes};
 use crate::http::respond::Reply;
-use crate::http::worker::{Exchange as Carried, Pool, Signal, Upstream};
+use crate::http::worker::{Exchange as Carried, Pool, Reached, Signal, Upstream};
 use crate::http::Version;
 use crate::net::connect::Connector;
 use crate::net::io::Io;
@@ -71,6 +71,11 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// Whose load it is.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
     /// Takes the round trip as a sample, once.
     pub fn responded(&mut self) {
         if !std::mem::replace(&mut self.sampled, true) {
@@ -276,7 +281,7 @@ impl Endpoint {
         self.client.probe(version).await
     }
 
-    /// Connects for bytes.
+    /// Connects for bytes, by a connection of their own.
     ///
     /// # Errors
     /// Why it cannot.
@@ -285,6 +290,34 @@ impl Endpoint {
         let io = self.client.connector().connect(None).await?;
         pending.responded();
         Ok((io, pending))
+    }
+
+    /// Finds a way for bytes.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn reach(self: &Arc<Self>) -> Result<(Reached, Pending), Failure> {
+        let mut pending = self.begin();
+        let reached = self.client.reach().await?;
+        if let Reached::Own(_) = &reached {
+            pending.responded();
+        }
+        Ok((reached, pending))
+    }
+
+    /// What is counted for connections to it.
+    pub fn transport(&self) -> &Transport {
+        &self.client.connector().transport
+    }
+
+    /// How long connecting to it may take.
+    pub fn connect_timeout(&self) -> Duration {
+        self.client.connector().timeout
+    }
+
+    /// Puts no more bytes on a connection that does not answer.
+    pub fn distrust(&self, carrier: ConnId) {
+        self.client.distrust(carrier);
     }
 
     fn uses_http2(&self) -> bool {

@@ -95,7 +95,7 @@ impl Outbound {
                 let entry = entry.map_err(|_| io::Error::other("too many destinations"))?;
                 let logical = entry.logical().await;
                 let logical = logical.map_err(|_| io::Error::other("destination refused"))?;
-                self.bytes(io, &logical, target, drain, None).await
+                self.bytes(io, logical, target, drain, None).await
             }
             Detected::Closed => Ok(()),
         }

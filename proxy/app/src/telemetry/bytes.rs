@@ -156,28 +156,28 @@ impl ByteFamilies {
 }
 
 /// The families of one connection and its labels.
-pub struct Labelled<'a> {
-    families: &'a [Arc<Family<Counter>>; 2],
+pub struct Labelled {
+    families: [Arc<Family<Counter>>; 2],
     labels: Labels,
 }
 
-impl<'a> Labelled<'a> {
+impl Labelled {
     /// A connection of bytes.
-    pub fn tcp(families: &'a ByteFamilies, route: &Labels, target: SocketAddr) -> Self {
+    pub fn tcp(families: &ByteFamilies, route: &Labels, target: SocketAddr) -> Self {
         let labels = route
             .clone()
             .with_display("target_ip", target.ip())
             .with_display("target_port", target.port());
         Self {
-            families: &families.tcp,
+            families: families.tcp.clone(),
             labels,
         }
     }
 
     /// A connection of TLS.
-    pub fn tls(families: &'a ByteFamilies, route: &Labels, sni: &str) -> Self {
+    pub fn tls(families: &ByteFamilies, route: &Labels, sni: &str) -> Self {
         Self {
-            families: &families.tls,
+            families: families.tls.clone(),
             labels: route.clone().with("hostname", sni),
         }
     }

@@ -26,6 +26,20 @@ struct Handles {
 }
 
 impl Handles {
+    fn read(&self, n: usize) {
+        self.read.add(n as u64);
+        if let Some((_, received)) = &self.cost {
+            received.add(n as u64);
+        }
+    }
+
+    fn wrote(&self, n: usize) {
+        self.write.add(n as u64);
+        if let Some((sent, _)) = &self.cost {
+            sent.add(n as u64);
+        }
+    }
+
     fn get(&self, errno: &str) -> Arc<Counter> {
         self.closes.get(&self.labels.clone().with("errno", errno))
     }
@@ -65,6 +79,16 @@ impl Transport {
         }))
     }
 
+    /// Counts bytes from the peer.
+    pub fn read(&self, n: usize) {
+        self.0.read(n);
+    }
+
+    /// Counts bytes to the peer.
+    pub fn wrote(&self, n: usize) {
+        self.0.wrote(n);
+    }
+
     /// Counts one connection as open until the meter is dropped.
     pub fn open(&self) -> Meter {
         self.0.open.add(1);
@@ -93,18 +117,17 @@ impl std::fmt::Debug for Meter {
 impl Meter {
     /// Counts bytes from the peer.
     pub fn read(&self, n: usize) {
-        self.transport.read.add(n as u64);
-        if let Some((_, received)) = &self.transport.cost {
-            received.add(n as u64);
-        }
+        self.transport.read(n);
     }
 
     /// Counts bytes to the peer.
     pub fn wrote(&self, n: usize) {
-        self.transport.write.add(n as u64);
-        if let Some((sent, _)) = &self.transport.cost {
-            sent.add(n as u64);
-        }
+        self.transport.wrote(n);
+    }
+
+    /// Remembers that the peer broke the connection off.
+    pub fn reset(&mut self) {
+        self.errno = "ECONNRESET";
     }
 
     /// Remembers why the connection is about to end.

@@ -49,7 +49,11 @@ pub fn world() -> World {
     World::new().service(service())
 }
 
-fn proxy<'a>(identity: &'a str, ip: &'a str, environment: &'a [(&'a str, &'a str)]) -> Proxy<'a> {
+pub fn proxy<'a>(
+    identity: &'a str,
+    ip: &'a str,
+    environment: &'a [(&'a str, &'a str)],
+) -> Proxy<'a> {
     Proxy {
         binary: env!("CARGO_BIN_EXE_linkerd-proxy"),
         identity,
@@ -81,18 +85,29 @@ impl Mesh {
         environment: &[(&str, &str)],
         descriptors: Option<u32>,
     ) -> Option<Self> {
+        let limited = Proxy {
+            descriptors,
+            ..proxy(SERVER_ID, SERVER_IP, environment)
+        };
+        let client = proxy(CLIENT_ID, CLIENT_IP, environment);
+        Self::of(world, authority, &client, &limited)
+    }
+
+    /// Starts both pods, with proxies that differ.
+    pub fn of(
+        world: World,
+        authority: Authority,
+        client_proxy: &Proxy<'_>,
+        server_proxy: &Proxy<'_>,
+    ) -> Option<Self> {
         if !permitted() {
             return None;
         }
         let (client, server) = (Namespace::new(), Namespace::new());
         client.join(CLIENT_IP, &server, SERVER_IP);
         let control = ControlPlane::new(authority, world);
-        let client = Pod::start(&client, &control, &proxy(CLIENT_ID, CLIENT_IP, environment));
-        let limited = Proxy {
-            descriptors,
-            ..proxy(SERVER_ID, SERVER_IP, environment)
-        };
-        let server = Pod::start(&server, &control, &limited);
+        let client = Pod::start(&client, &control, client_proxy);
+        let server = Pod::start(&server, &control, server_proxy);
         Some(Self {
             control,
             client,

@@ -16,5 +16,6 @@ mod opaque;
 mod policy;
 mod rewrite;
 mod routes;
+mod streams;
 mod tap;
 mod trace;

@@ -7,7 +7,7 @@ use crate::fixture::*;
 
 const QUERY: &[u8] = b"\x00\x01binary that is no http";
 
-fn opaque_world() -> World {
+pub fn opaque_world() -> World {
     let service = linkerd_proxy_testkit::world::Service::new(SERVICE, AUTHORITY)
         .protocol(Protocol::Opaque)
         .endpoint(endpoint().opaque());

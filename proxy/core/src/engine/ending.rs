@@ -112,8 +112,10 @@ impl Engine {
         let (conn, id, server) = (state.conn, state.id, state.server);
         match self.conns.get(conn).map(|conn| &conn.proto) {
             Some(Proto::H1(_)) => {
+                // Who sends opaque bytes can only be told by a reset that they did not all pass.
+                let told = server && !self.is_raw(conn);
                 self.h1_dead(conn);
-                self.set_io(conn, if server { Io::Close } else { Io::Abort });
+                self.set_io(conn, if told { Io::Close } else { Io::Abort });
             }
             Some(Proto::H2(_)) => {
                 if let (Some(code), Some(out)) = (tell, self.out_of(conn)) {
@@ -160,7 +162,7 @@ impl Engine {
         if state.closed {
             return;
         }
-        if state.recv == Side::Done {
+        if state.recv == Side::Done && !self.is_opaque(client) {
             // The response is complete; only the request cannot be finished.
             self.abandon_request(client, tell);
             return;

@@ -112,6 +112,13 @@ impl Engine {
             self.answer_connect(stream.0, client, edit.status.unwrap_or(head.status));
         }
         self.put_head(head);
+        if self.is_opaque(client) {
+            // It says nothing that anybody asks for later, and the connection may idle for days.
+            let request = self.streams.get_mut(stream.0).and_then(|s| s.head.take());
+            if let Some(head) = request {
+                self.put_head(head);
+            }
+        }
         self.relay(client);
         self.wake(source);
         Ok(())

@@ -94,7 +94,8 @@ impl H2 {
             peer: Peer {
                 window: 65_535,
                 max_payload: frame::MAX_PAYLOAD,
-                streams: u32::MAX,
+                // Who lets streams last has more of them, and is told how many it may have right after.
+                streams: if own.lasting { own.streams } else { u32::MAX },
             },
             block: None,
             preface: 0,

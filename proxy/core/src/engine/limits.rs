@@ -88,6 +88,9 @@ pub struct Http2 {
     pub ping: Option<(Duration, Duration)>,
     /// Pings without streams too.
     pub ping_idle: bool,
+    /// Streams are connections of their own: they may outlast a [`drain`](super::Engine::drain) for as
+    /// long as they like, and the window of one that is read as fast as it arrives grows.
+    pub lasting: bool,
 }
 
 impl Http2 {
@@ -99,6 +102,7 @@ impl Http2 {
             streams: limits.streams,
             ping: None,
             ping_idle: false,
+            lasting: false,
         }
     }
 

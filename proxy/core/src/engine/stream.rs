@@ -51,6 +51,8 @@ pub(super) struct Stream {
     pub(super) discard: bool,
     /// Octets left of the announced length (HTTP/2).
     pub(super) left: Option<u64>,
+    /// What `recv_window` is when nothing is under way, where it has grown; 0 where it has not.
+    pub(super) window: u32,
     pub(super) recv_window: i64,
     /// Octets taken and not yet given back to the peer by WINDOW_UPDATE.
     pub(super) credit: u32,
@@ -135,6 +137,7 @@ impl Stream {
             end_passed: false,
             discard: false,
             left: None,
+            window: 0,
             recv_window: 0,
             credit: 0,
             send_window: 0,

@@ -85,8 +85,12 @@ impl Engine {
         }
     }
 
-    /// Starts the stall clock of a connection for which something waits.
+    /// Starts the stall clock of a connection for which something waits. An application may leave
+    /// opaque bytes unread for as long as it likes.
     pub(super) fn watch_stall(&mut self, key: Key) {
+        if self.is_raw(key) {
+            return;
+        }
         let after = self.limits.stall_timeout;
         let idle = self
             .conns
@@ -117,10 +121,11 @@ impl Engine {
         let streams = self.streams_of(key);
         let mut waits = false;
         for stream in streams {
+            let opaque = self.is_opaque(stream);
             let Some(state) = self.streams.get_mut(stream) else {
                 continue;
             };
-            if !state.held || state.closed {
+            if !state.held || state.closed || opaque {
                 continue;
             }
             if state.sent - state.stalled_sent >= PROGRESS {

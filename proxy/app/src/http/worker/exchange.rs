@@ -78,7 +78,7 @@ impl Slot {
 /// A request and its response.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange {
-    conn: ConnId,
+    pub(super) conn: ConnId,
     stream: StreamId,
 }
 

@@ -34,13 +34,20 @@ pub enum Kind {
         /// See [`super::Upstream`].
         upstream: u64,
     },
+    /// Opaque connections go out as streams, to the upstream with this key.
+    Carrier {
+        /// See [`super::Upstream`].
+        upstream: u64,
+    },
+    /// Opaque bytes go to the application.
+    Application,
 }
 
 /// A connection's transport.
 pub struct Link {
     pub id: ConnId,
     pub kind: Kind,
-    io: Io,
+    pub(super) io: Io,
     /// Of the connection's task.
     waker: Option<Waker>,
     /// The transport takes no more for now.
@@ -181,12 +188,19 @@ impl Worker {
             drop(links);
             return self.swallow(id);
         };
-        if link.blocked || link.lingering.is_some() {
+        let io = self.engine.borrow().io(id);
+        if io != engine::Io::Abort && (link.blocked || link.lingering.is_some()) {
             return;
         }
-        let io = self.engine.borrow().io(id);
         let wrote = match io {
-            engine::Io::Abort => Wrote::Broken,
+            engine::Io::Abort => {
+                if self.engine.borrow().is_opaque_connection(id) {
+                    // What the other end sent before it broke off comes first.
+                    self.write(link, engine::Io::Open);
+                    link.io.break_off();
+                }
+                Wrote::Broken
+            }
             engine::Io::Open | engine::Io::Shutdown | engine::Io::Close => self.write(link, io),
         };
         let closing = io == engine::Io::Close && wrote == Wrote::All;
@@ -256,8 +270,10 @@ impl Worker {
         let link = slot.take();
         drop(links);
         let Some(link) = link else { return };
-        if let Kind::Client { upstream } = link.kind {
-            self.lost(upstream, id);
+        match link.kind {
+            Kind::Client { upstream } => self.lost(upstream, id),
+            Kind::Carrier { upstream } => self.lost_carrier(upstream, id),
+            Kind::Server { .. } | Kind::Application => {}
         }
         if let Some(waker) = link.waker {
             waker.wake();

@@ -11,7 +11,7 @@ use crate::settings;
 use linkerd_proxy_core::engine::{ConnId, Http2, Role};
 use linkerd_proxy_core::failure::Failure;
 use linkerd_proxy_core::transport_header::Session;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -30,10 +30,12 @@ pub struct Pool {
 
 /// An endpoint that requests are sent to.
 pub struct Upstream {
-    key: u64,
-    connector: Connector,
-    http2: Http2,
+    pub(super) key: u64,
+    pub(super) connector: Connector,
+    pub(super) http2: Http2,
     pool: Pool,
+    /// Its proxy did not take streams when it was last dialled for bytes.
+    pub(super) has_no_streams: AtomicBool,
 }
 
 /// What a worker has of an upstream.
@@ -127,6 +129,7 @@ impl Upstream {
             connector,
             http2: offer(settings),
             pool,
+            has_no_streams: AtomicBool::new(false),
         })
     }
 
@@ -249,6 +252,10 @@ impl Worker {
             Version::Http1 => local.idle.push((id, Instant::now())),
             Version::Http2 => local.shared = Some(id),
         });
+        self.sweep_soon();
+    }
+
+    pub(super) fn sweep_soon(&self) {
         if self.sweep_at.get().is_none() {
             self.sweep_at.set(Some(Instant::now() + SWEEP));
             self.timer.notify_one();
@@ -260,7 +267,7 @@ impl Worker {
         let link = links.get(id.index())?.as_ref();
         match link.filter(|link| link.id == id)?.kind {
             Kind::Client { upstream } => Some(upstream),
-            Kind::Server { .. } => None,
+            Kind::Server { .. } | Kind::Carrier { .. } | Kind::Application => None,
         }
     }
 
@@ -290,6 +297,7 @@ impl Worker {
 
     /// A client connection takes no new requests.
     pub(super) fn retire(&self, id: ConnId) {
+        self.retire_carrier(id);
         if let Some(key) = self.upstream_of(id) {
             self.lost(key, id);
         }
@@ -330,7 +338,8 @@ impl Worker {
             });
             true
         });
-        let any = !pools.is_empty();
+        let carries = self.sweep_carriers(&mut over, &engine);
+        let any = carries || !pools.is_empty();
         drop(pools);
         self.sweep_at.set(any.then(|| now + next));
         for id in over {

@@ -73,6 +73,15 @@ impl Engine {
         matches!(self.conns.get(key).map(|conn| &conn.proto), Some(Proto::H1(h1)) if h1.raw)
     }
 
+    /// True when `stream` is half of an exchange that carries an opaque connection.
+    pub(in crate::engine) fn is_opaque(&self, stream: Key) -> bool {
+        let Some(state) = self.streams.get(stream) else {
+            return false;
+        };
+        let peer = state.peer.and_then(|peer| self.streams.get(peer));
+        self.is_raw(state.conn) || peer.is_some_and(|peer| self.is_raw(peer.conn))
+    }
+
     pub(in crate::engine) fn h1_step(&mut self, key: Key, input: &[u8]) -> Step {
         let Some(h1) = self.h1(key) else {
             return Step::Used(input.len());

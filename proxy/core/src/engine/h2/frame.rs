@@ -4,6 +4,9 @@
 pub(in crate::engine) const HEADER: usize = 9;
 /// Largest payload that we accept and, whatever the peer allows, send.
 pub(in crate::engine) const MAX_PAYLOAD: usize = 16_384;
+/// Largest piece of body that we send: with its header it fills one TLS record, so that who receives
+/// it finds no frame that goes on in the next.
+pub(in crate::engine) const DATA_PAYLOAD: usize = MAX_PAYLOAD - HEADER;
 /// What a client sends first.
 pub(in crate::engine) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -44,6 +47,8 @@ pub mod code {
     pub const CANCEL: u32 = 8;
     /// The compression state is lost.
     pub const COMPRESSION_ERROR: u32 = 9;
+    /// The connection that a CONNECT asked for could not be made, or broke.
+    pub const CONNECT_ERROR: u32 = 10;
     /// The peer behaves as if it wanted to exhaust us.
     pub const ENHANCE_YOUR_CALM: u32 = 11;
 }

@@ -1,5 +1,7 @@
 //! What the engine writes on HTTP/2 connections.
 
+use std::time::Duration;
+
 use super::super::conn::{Deadline, Proto};
 use super::super::h1::read::Asked;
 use super::super::h1::write::Expect;
@@ -11,6 +13,9 @@ use super::super::stream::{Side, Stream};
 use super::super::{ConnId, Engine, Event, Io, Role};
 use super::frame::{self, code};
 use super::{Past, H2};
+
+/// Where the window of a stream that is read as fast as it arrives stops to grow.
+const GROWN_WINDOW: u32 = 2 << 20;
 
 impl Engine {
     pub(in crate::engine) fn h2(&mut self, key: Key) -> Option<&mut H2> {
@@ -135,7 +140,7 @@ impl Engine {
         let Some(h2) = self.h2(key) else { return };
         h2.send_window -= data.len() as i64;
         h2.noise.forgive(10);
-        let max = h2.peer.max_payload;
+        let max = h2.peer.max_payload.min(frame::DATA_PAYLOAD);
         let Some(out) = self.out_of(key) else { return };
         let mut rest = data;
         while rest.len() > max {
@@ -166,11 +171,18 @@ impl Engine {
     pub(in crate::engine) fn h2_credit(&mut self, key: Key, stream: Option<Key>, count: usize) {
         let Some(h2) = self.h2(key) else { return };
         let (stream_window, window) = (h2.own.stream_window, h2.own.connection_window);
+        let grows = h2.own.lasting;
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         if let Some(state) = stream.and_then(|stream| self.streams.get_mut(stream)) {
             state.credit += count;
-            if state.credit >= stream_window / 2 && state.recv == Side::Body && !state.closed {
-                let (id, increment) = (state.id, std::mem::take(&mut state.credit));
+            let present = state.window.max(stream_window);
+            if state.credit >= present / 2 && state.recv == Side::Body && !state.closed {
+                let (id, mut increment) = (state.id, std::mem::take(&mut state.credit));
+                if grows && state.pending() == 0 && present < GROWN_WINDOW {
+                    // Much arrives and all of it is taken: fewer updates, and room for long ways.
+                    state.window = present * 2;
+                    increment += present;
+                }
                 state.recv_window += i64::from(increment);
                 if let Some(out) = self.out_of(key) {
                     frame::window_update(out, id, increment);
@@ -257,7 +269,7 @@ impl Engine {
         if empty {
             self.set_io(key, Io::Close);
         } else {
-            self.set_deadline(key, Deadline::Drain, Some(after));
+            self.h2_part_within(key, after);
         }
     }
 
@@ -296,7 +308,14 @@ impl Engine {
         if empty && role == Role::Client {
             self.set_io(key, Io::Close);
         }
-        self.set_deadline(key, Deadline::Drain, Some(after));
+        self.h2_part_within(key, after);
+    }
+
+    /// Bounds the time that the present streams have.
+    fn h2_part_within(&mut self, key: Key, time: Duration) {
+        if self.h2(key).is_some_and(|h2| !h2.own.lasting) {
+            self.set_deadline(key, Deadline::Drain, Some(time));
+        }
     }
 
     /// Pings the peer, or ends a connection whose peer has not answered in time.
