@@ -71,8 +71,8 @@ golden: .venv/.python ## Rewrite the expected outputs in tests/golden
 gen: .venv/.python ## Generate code from proto/, and the lock files
 	$(PY) tools/gen.py
 
-fuzz: .venv/.python ## Explore each of the proxy's fuzz targets for 20 s
-	$(PY) tools/fuzz.py
+fuzz: .venv/.python ## Explore each of the proxy's fuzz targets for 20 s (SEED=1: the same inputs again)
+	$(PY) tools/fuzz.py --seed $(or $(SEED),0)
 
 scorecard: .venv/.python ## Measure what the proxy stands: attacks, bad input, load, failures (root)
 	$(PY) -m tests.scorecard

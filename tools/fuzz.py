@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +30,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("targets", nargs="*", help="some targets; all by default")
     parser.add_argument("--seconds", type=int, default=20, help="for each target")
+    parser.add_argument("--seed", type=int, default=0, help="the same inputs again; 0: others")
     parser.add_argument("--keep", action="store_true", help="merge new inputs into the repository")
     args = parser.parse_args()
     known = re.findall(
@@ -37,10 +39,12 @@ def main() -> int:
     unknown = set(args.targets) - set(known)
     if unknown:
         parser.error(f"no target {', '.join(sorted(unknown))}")
-    program = _build()
-    failed = [name for name in args.targets or known if not _explore(program, name, args.seconds)]
+    program, targets = _build(), args.targets or known
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        sound = pool.map(lambda name: _explore(program, name, args.seconds, args.seed), targets)
+        failed = [name for name, passed in zip(targets, sound, strict=True) if not passed]
     if args.keep:
-        for name in args.targets or known:
+        for name in targets:
             _keep(program, name)
     if failed:
         print(f"fuzz: {', '.join(failed)} failed; see {WORK / 'found'}", file=sys.stderr)
@@ -55,12 +59,12 @@ def _build() -> str:
     return str(WORK / HOST / "debug" / "fuzz")
 
 
-def _explore(program: str, name: str, seconds: int) -> bool:
+def _explore(program: str, name: str, seconds: int, seed: int) -> bool:
     made, found = WORK / "corpus" / name, WORK / "found"
     made.mkdir(parents=True, exist_ok=True)
     found.mkdir(exist_ok=True)
     (CORPORA / name).mkdir(exist_ok=True)
-    limits = [f"-max_total_time={seconds}", "-timeout=5", "-rss_limit_mb=1024"]
+    limits = [f"-max_total_time={seconds}", f"-seed={seed}", "-timeout=20", "-rss_limit_mb=1024"]
     limits += [
         f"-max_len={INPUT_BYTES_MAX}",
         f"-artifact_prefix={found}/{name}-",
