@@ -76,8 +76,8 @@ pub use h2::frame::code;
 
 /// Most pooled heads and buffers; what is beyond is freed.
 const POOL: usize = 64;
-/// Largest buffer that goes back to the pool.
-const POOLED_BYTES: usize = 256 * 1024;
+/// Octets of all pooled buffers together.
+const POOLED_BYTES: usize = 512 * 1024;
 /// Largest head that goes back to the pool.
 const POOLED_HEAD: usize = 16 * 1024;
 
@@ -102,6 +102,8 @@ pub struct Engine {
     #[expect(clippy::vec_box)]
     heads: Vec<Box<Head>>,
     buffers: Vec<Vec<u8>>,
+    /// Capacity of all `buffers`.
+    pooled: usize,
 }
 
 /// What a step of a connection's parser did.
@@ -134,6 +136,7 @@ impl Engine {
             timers: BinaryHeap::new(),
             heads: Vec::new(),
             buffers: Vec::new(),
+            pooled: 0,
         }
     }
 
@@ -469,8 +472,9 @@ impl Engine {
     }
 
     fn recycle(&mut self, mut buffer: Vec<u8>) {
-        let fits = (1..=POOLED_BYTES).contains(&buffer.capacity());
-        if fits && self.buffers.len() < POOL {
+        let pooled = self.pooled + buffer.capacity();
+        if buffer.capacity() > 0 && pooled <= POOLED_BYTES && self.buffers.len() < POOL {
+            self.pooled = pooled;
             buffer.clear();
             self.buffers.push(buffer);
         }
@@ -485,6 +489,7 @@ impl Engine {
         }
         if conn.out.capacity() == 0 {
             if let Some(buffer) = self.buffers.pop() {
+                self.pooled -= buffer.capacity();
                 conn.out = buffer;
             }
         }
@@ -558,6 +563,7 @@ impl Engine {
         };
         if conn.stash.capacity() == 0 {
             if let Some(buffer) = self.buffers.pop() {
+                self.pooled -= buffer.capacity();
                 conn.stash = buffer;
             }
         }

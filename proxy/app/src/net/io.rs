@@ -17,7 +17,7 @@ use tokio_rustls::{client, server};
 /// Octets that are peeked at once.
 const CHUNK_BYTES: usize = 2048;
 /// Octets that are read ahead, at most.
-const AHEAD_BYTES: usize = 32 * 1024;
+const AHEAD_BYTES: usize = 64 * 1024;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; AHEAD_BYTES]);
