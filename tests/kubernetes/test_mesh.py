@@ -30,7 +30,7 @@ from tests.integration.test_mesh import (  # noqa: F401 - collected here once mo
     _listening,
     _workloads,
     test_a_meshed_client_is_known_to_a_meshed_server,
-    test_a_policy_denies_and_its_end_readmits,
+    test_a_policy_denies_within_two_seconds_and_its_end_readmits,
     test_a_server_that_speaks_first_passes_on_an_opaque_port,
     test_bytes_between_meshed_pods_are_tls,
     test_checks_pass,
