@@ -75,7 +75,8 @@ def _explore(program: str, name: str, seconds: int, seed: int) -> bool:
     cover = re.findall(r"cov: (\d+)", done.stderr)
     verdict = "ok" if done.returncode == 0 else "FAILED"
     runs = int(count.group(1)) if count else 0
-    print(f"{name:18} {runs:>9} runs  {cover[-1] if cover else 0:>5} edges  {verdict}", flush=True)
+    told = f"{name:18} {runs:>9} runs  {cover[-1] if cover else 0:>5} edges  {verdict}\n"
+    print(told, end="", flush=True)
     if done.returncode:
         print(done.stderr[-1500:], file=sys.stderr)
     return done.returncode == 0
