@@ -262,8 +262,10 @@ def memory_of(pairs: Mapping[str, Pair]) -> dict[str, float]:
 
 
 def version_of(*command: str) -> str:
+    """The first line that a command prints; some begin with their own path, which tells nothing."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return ((done.stdout or done.stderr).strip().splitlines() or ["unknown"])[0]
+    first = ((done.stdout or done.stderr).strip().splitlines() or ["unknown"])[0]
+    return first.replace(f"{ROOT}/", "")
 
 
 def size_of(path: Path) -> int | None:
