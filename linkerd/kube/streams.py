@@ -17,7 +17,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -34,9 +34,17 @@ from linkerd.kube.resources import PODS
 EXEC_PROTOCOL = "v5.channel.k8s.io"
 FORWARD_PROTOCOL = "SPDY/3.1+portforward.k8s.io"
 
+STDIN, STDOUT, STDERR, STATUS, RESIZE = range(5)
+"""Channels of `exec`: the first byte of each message."""
+STDIN_END = b"\xff\x00"
+"""Closes the channel of the input."""
+CHUNK_BYTES = 32768
+"""Of input that are sent at once."""
+
 _READ_BYTES = 65536
 _QUEUE_MAX = 32
 _OUTPUT_BYTES_MAX = 64 * 1024 * 1024
+_STATUS_BYTES_MAX = 1024 * 1024
 _ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -230,36 +238,67 @@ async def execute(
     Raises:
         KubeError: it could not be started, or gave no end within `timeout_s`.
     """
-    params = [("command", word) for word in command] + [("stdout", "true"), ("stderr", "true")]
-    if container:
-        params.append(("container", container))
-    if stdin is not None:
-        params.append(("stdin", "true"))
-    try:
-        async with asyncio.timeout(timeout_s):
-            socket = await websocket(
-                kube, PODS.path(namespace, name, "exec"), params, EXEC_PROTOCOL
-            )
-            try:
-                if stdin is not None:
-                    for at in range(0, len(stdin), 32768):
-                        await socket.send(b"\x00" + stdin[at : at + 32768])
-                    await socket.send(b"\xff\x00")
-                return await _collect(socket, name)
-            finally:
-                await socket.close()
-    except TimeoutError:
-        raise Unavailable(f"exec in {namespace}/{name} did not end in {timeout_s:g}s") from None
+    out = {STDOUT: bytearray(), STDERR: bytearray()}
 
-
-async def _collect(socket: WebSocket, name: str) -> Executed:
-    out: dict[int, bytearray] = {1: bytearray(), 2: bytearray(), 3: bytearray()}
-    while (message := await socket.receive()) is not None:
-        if message and message[0] in out:
-            out[message[0]] += message[1:]
+    def keep(channel: int, data: bytes) -> None:
+        if channel in out:
+            out[channel] += data
         if sum(map(len, out.values())) > _OUTPUT_BYTES_MAX:
             raise Unavailable(f"output of exec in {name} exceeds {_OUTPUT_BYTES_MAX} bytes")
-    return Executed(exit_code(bytes(out[3]), name), bytes(out[1]), bytes(out[2]))
+
+    chunks = None
+    if stdin is not None:
+        chunks = (stdin[at : at + CHUNK_BYTES] for at in range(0, len(stdin), CHUNK_BYTES))
+    try:
+        async with asyncio.timeout(timeout_s):
+            code = await run(kube, name, namespace, command, keep, container, chunks)
+    except TimeoutError:
+        raise Unavailable(f"exec in {namespace}/{name} did not end in {timeout_s:g}s") from None
+    return Executed(code, bytes(out[STDOUT]), bytes(out[STDERR]))
+
+
+async def run(
+    kube: KubeClient,
+    name: str,
+    namespace: str,
+    command: Sequence[str],
+    write: Callable[[int, bytes], object],
+    container: str = "",
+    stdin: Iterable[bytes] | None = None,
+) -> int:
+    """Runs a command in a container to its end; returns its exit code.
+
+    Args:
+        kube: The cluster.
+        name: Of the pod.
+        namespace: Of the pod.
+        command: Words.
+        write: Is given what comes on a channel, as it comes.
+        container: Empty for the pod's main one.
+        stdin: Its input, of which nothing is answered before all is sent; None for no input.
+
+    Raises:
+        KubeError: it could not be started, or the connection broke.
+    """
+    params: dict[str, Any] = {"command": command, "stdout": "true", "stderr": "true"}
+    if container:
+        params["container"] = container
+    if stdin is not None:
+        params["stdin"] = "true"
+    status = b""
+    async with opened(kube, PODS.path(namespace, name, "exec"), params, "exec") as socket:
+        if stdin is not None:
+            for chunk in stdin:
+                await socket.send(bytes([STDIN]) + chunk)
+            await socket.send(STDIN_END)
+        while (message := await socket.receive()) is not None:
+            if message[:1] == bytes([STATUS]):
+                status += message[1:]
+                if len(status) > _STATUS_BYTES_MAX:
+                    raise Unavailable(f"status of exec in {name} exceeds {_STATUS_BYTES_MAX} bytes")
+            elif message:
+                write(message[0], message[1:])
+    return exit_code(status, name)
 
 
 def exit_code(status: bytes, name: str) -> int:

@@ -15,10 +15,6 @@ from linkerd.kube import streams
 from linkerd.kube.client import KubeClient
 from linkerd.kube.resources import PODS
 
-_STDIN, _STDOUT, _STDERR, _STATUS, _RESIZE = range(5)
-_STDIN_END = b"\xff\x00"
-_CHUNK = 32768
-
 
 async def attach(
     kube: KubeClient,
@@ -52,7 +48,7 @@ async def attach(
                 tasks.append(asyncio.create_task(_send_sizes(socket)))
             try:
                 while (message := await socket.receive()) is not None:
-                    if message[:1] == bytes([_STATUS]):
+                    if message[:1] == bytes([streams.STATUS]):
                         status += message[1:]
                     elif message:
                         _show(message[0], message[1:])
@@ -64,15 +60,15 @@ async def attach(
 
 
 def _show(channel: int, data: bytes) -> None:
-    output = sys.stderr if channel == _STDERR else sys.stdout
+    output = sys.stderr if channel == streams.STDERR else sys.stdout
     output.buffer.write(data)
     output.buffer.flush()
 
 
 async def _send_input(socket: streams.WebSocket) -> None:
     async for data in _input():
-        await socket.send(bytes([_STDIN]) + data)
-    await socket.send(_STDIN_END)
+        await socket.send(bytes([streams.STDIN]) + data)
+    await socket.send(streams.STDIN_END)
 
 
 async def _input() -> AsyncIterator[bytes]:
@@ -86,7 +82,7 @@ async def _input() -> AsyncIterator[bytes]:
     try:
         while True:
             await readable.wait()
-            data = os.read(0, _CHUNK)
+            data = os.read(0, streams.CHUNK_BYTES)
             if not data:
                 return
             if loop.remove_reader(0):
@@ -108,7 +104,7 @@ async def _send_sizes(socket: streams.WebSocket) -> None:
             changed.clear()
             size = shutil.get_terminal_size()
             text = json.dumps({"Width": size.columns, "Height": size.lines})
-            await socket.send(bytes([_RESIZE]) + text.encode())
+            await socket.send(bytes([streams.RESIZE]) + text.encode())
     finally:
         loop.remove_signal_handler(signal.SIGWINCH)
 

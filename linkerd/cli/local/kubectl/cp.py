@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 SUMMARY = "Copy files between this machine and a container"
 USAGE = "FROM TO, one of them [NAMESPACE/]POD:PATH"
 _CHUNK = 32768
-_STDIN, _STDOUT, _STDERR, _STATUS = range(4)
-_STDIN_END = b"\xff\x00"
 
 
 class Remote(NamedTuple):
@@ -171,33 +169,17 @@ async def _exec(
 ) -> int:
     """Runs a command to its end with `given` as its input, and writes its output."""
     from linkerd.kube import streams
-    from linkerd.kube.resources import PODS
 
-    params = {
-        "command": command,
-        "container": container,
-        "stdin": "false" if given is None else "true",
-        "stdout": "true",
-        "stderr": "true",
-    }
-    status = b""
-    path = PODS.path(namespace, pod, "exec")
-    async with streams.opened(kube, path, params, "exec") as socket:
-        for chunk in _chunks(given):
-            await socket.send(bytes([_STDIN]) + chunk)
-        if given is not None:
-            await socket.send(_STDIN_END)
-        while (message := await socket.receive()) is not None:
-            channel, data = (message[0], message[1:]) if message else (_STDOUT, b"")
-            if channel == _STATUS:
-                status += data
-            elif channel == _STDERR:
-                print(data.decode("utf-8", "replace"), end="", file=sys.stderr)
-            elif output is not None:
-                output.write(data)
-    return streams.exit_code(status, pod)
+    def write(channel: int, data: bytes) -> None:
+        if channel == streams.STDERR:
+            print(data.decode("utf-8", "replace"), end="", file=sys.stderr)
+        elif output is not None:
+            output.write(data)
+
+    chunks = None if given is None else _chunks(given)
+    return await streams.run(kube, pod, namespace, command, write, container, chunks)
 
 
-def _chunks(file: IO[bytes] | None) -> Iterator[bytes]:
-    while file is not None and (chunk := file.read(_CHUNK)):
+def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+    while chunk := file.read(_CHUNK):
         yield chunk
