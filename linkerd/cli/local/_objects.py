@@ -26,9 +26,12 @@ class Named:
     @property
     def kind(self) -> str:
         """As kubectl prints it: `deployment.apps`."""
-        group = self.resource.group
-        kind = self.resource.kind.lower()
-        return f"{kind}.{group}" if group else kind
+        return kind_of(self.resource.group, self.resource.kind)
+
+
+def kind_of(group: str, kind: str) -> str:
+    """Returns a kind as kubectl prints it: `deployment.apps`, `pod`."""
+    return f"{kind.lower()}.{group}" if group else kind.lower()
 
 
 async def find(

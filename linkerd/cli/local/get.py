@@ -138,9 +138,9 @@ def _sort(answer: dict[str, Any], path: str) -> None:
     """Orders rows or items by what is at a path; those without come first."""
     if not path:
         return
-    from linkerd.viz.tap import jsonpath
+    from linkerd.cli import _jsonpath
 
-    fill = jsonpath.compile(path)
+    fill = _jsonpath.compile(path)
 
     def key(entry: dict[str, Any]) -> tuple[float, str]:
         found = fill(entry.get("object", entry))
@@ -153,17 +153,15 @@ def _sort(answer: dict[str, Any], path: str) -> None:
 
 def _with_kind(answer: dict[str, Any], resource: Resource) -> dict[str, Any]:
     """A table among those of other kinds names its objects `deployment.apps/web`."""
+    from linkerd.cli.local import _objects
+
     if "rows" in answer:
+        shown = _objects.kind_of(resource.group, resource.kind)
         titles = [column["name"] for column in answer["columnDefinitions"]]
         at = titles.index("Name")
         for row in answer["rows"]:
-            row["cells"][at] = f"{_kind(resource.api_version, resource.kind)}/{row['cells'][at]}"
+            row["cells"][at] = f"{shown}/{row['cells'][at]}"
     return answer
-
-
-def _kind(api_version: str, kind: str) -> str:
-    group = api_version.rpartition("/")[0]
-    return f"{kind.lower()}.{group}" if group else kind.lower()
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
@@ -208,9 +206,9 @@ def _shower(args: argparse.Namespace, *, many: bool) -> Callable[[dict[str, Any]
         )
     if kind == "custom-columns":
         return _column_shower(template, header=not args.no_headers)
-    from linkerd.viz.tap import jsonpath
+    from linkerd.cli import _jsonpath
 
-    fill = jsonpath.compile(template)
+    fill = _jsonpath.compile(template)
 
     def filled(answer: dict[str, Any]) -> bool:
         print(fill(answer), end="")
@@ -220,14 +218,14 @@ def _shower(args: argparse.Namespace, *, many: bool) -> Callable[[dict[str, Any]
 
 
 def _column_shower(columns: str, *, header: bool) -> Callable[[dict[str, Any]], bool]:
+    from linkerd.cli import _jsonpath
     from linkerd.cli.local import _tables
-    from linkerd.viz.tap import jsonpath
 
     pairs = [column.partition(":") for column in columns.split(",")]
     if not all(colon and path for _, colon, path in pairs):
         raise UsageError(f"custom-columns={columns}: expected TITLE:PATH,…")
     titles = [title for title, _, _ in pairs]
-    fills = [jsonpath.compile(path) for _, _, path in pairs]
+    fills = [_jsonpath.compile(path) for _, _, path in pairs]
 
     def show(answer: dict[str, Any]) -> bool:
         items = answer.get("items", [answer])
@@ -261,10 +259,13 @@ def _table_shower(args: argparse.Namespace, *, many: bool) -> Callable[[dict[str
 
 
 def _show_objects(answer: dict[str, Any], *, output: str) -> bool:
+    from linkerd.cli.local import _objects
+
     items = answer.get("items", [answer])
     if output == "name":
         for item in items:
-            print(f"{_kind(item['apiVersion'], item['kind'])}/{item['metadata']['name']}")
+            group = item["apiVersion"].rpartition("/")[0]
+            print(f"{_objects.kind_of(group, item['kind'])}/{item['metadata']['name']}")
     elif output == "json":
         import json
 

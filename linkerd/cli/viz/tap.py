@@ -50,8 +50,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _renderer(output: str) -> tuple[Callable[[viz_tap_pb2.TapEvent], str], bool]:
     """Returns how to print an event, and whether headers are asked for."""
+    from linkerd.cli import _jsonpath
     from linkerd.errors import UsageError
-    from linkerd.viz.tap import jsonpath, render
+    from linkerd.viz.tap import render
 
     if output in ("", "wide"):
         return lambda event: render.line(event, wide=output == "wide"), False
@@ -59,7 +60,7 @@ def _renderer(output: str) -> tuple[Callable[[viz_tap_pb2.TapEvent], str], bool]
         return render.as_json, True
     kind, equals, template = output.partition("=")
     if kind == "jsonpath" and equals:
-        fill = jsonpath.compile(template)
+        fill = _jsonpath.compile(template)
         return lambda event: fill(render.document(event)), True
     raise UsageError(f"output format {output!r} not recognized: use wide, json or jsonpath=…")
 

@@ -91,10 +91,10 @@ def holds(wanted: str) -> Callable[[dict[str, Any]], bool]:
     Raises:
         UsageError: the path is malformed.
     """
-    from linkerd.viz.tap import jsonpath
+    from linkerd.cli import _jsonpath
 
     path, _, expected = wanted.rpartition("}=") if "}=" in wanted else wanted.partition("=")
-    fill = jsonpath.compile(path + "}" if path.startswith("{") and path[-1] != "}" else path)
+    fill = _jsonpath.compile(path + "}" if path.startswith("{") and path[-1] != "}" else path)
 
     def met(body: dict[str, Any]) -> bool:
         found = fill(body)

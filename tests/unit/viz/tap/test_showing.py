@@ -6,9 +6,10 @@ import json
 
 import pytest
 
+from linkerd.cli import _jsonpath as jsonpath
 from linkerd.gen import tap_pb2
 from linkerd.gen import viz_tap_pb2 as tap
-from linkerd.viz.tap import hydrate, jsonpath, profile, render
+from linkerd.viz.tap import hydrate, profile, render
 from linkerd.viz.tap.screen import Screen
 from linkerd.viz.tap.top import PENDING_MAX, Top, duration_text
 from tests.unit.viz.builders import a_pod, emojivoto

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from linkerd.cli import _jsonpath as jsonpath
 from linkerd.errors import UsageError
-from linkerd.viz.tap import jsonpath
 
 DOCUMENT = {
     "kind": "List",

@@ -122,9 +122,9 @@ def _step(kind: str, text: str, template: str) -> Find:
         case "deep":
             return _deep(_field(text))
         case "index" if text != "*":
-            return _slice([int(text), None], exactly=True)
+            return _index(int(text))
         case "slice":
-            return _slice([int(part) if part else None for part in text.split(":")])
+            return _slice(slice(*(int(part) if part else None for part in text.split(":"))))
         case "filter":
             chosen = _filter(text, template)
             return lambda value: [each for each in _children(value) if chosen(each)]
@@ -146,16 +146,16 @@ def _deep(here: Find) -> Find:
     return find
 
 
-def _slice(bounds: list[int | None], *, exactly: bool = False) -> Find:
+def _index(place: int) -> Find:
     def find(value: Any) -> list[Any]:
-        if not isinstance(value, list):
-            return []
-        if not exactly:
-            return value[slice(*bounds)]
-        place = bounds[0] or 0
-        return [value[place]] if -len(value) <= place < len(value) else []
+        inside = isinstance(value, list) and -len(value) <= place < len(value)
+        return [value[place]] if inside else []
 
     return find
+
+
+def _slice(bounds: slice) -> Find:
+    return lambda value: value[bounds] if isinstance(value, list) else []
 
 
 def _filter(text: str, template: str) -> Callable[[Any], bool]:
