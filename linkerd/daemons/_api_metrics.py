@@ -6,7 +6,7 @@ Source: linkerd2 pkg/prometheus/prometheus.go, controller/api/destination/watche
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -82,9 +82,10 @@ class ApiMetrics:
         self._requests.labels(_CLIENT, str(status), verb).inc()
         self._seconds.labels(_CLIENT, str(status), verb).observe(seconds)
 
-    def lagged(self, kind: str, seconds: float) -> None:
+    def lag(self, kind: str) -> Callable[[float], None] | None:
         """See `linkerd.kube.http.Observer`."""
         lag = self._lags.get(kind)
-        if lag is not None:
-            # Clocks of two machines may differ.
-            lag.observe(max(0.0, seconds))
+        if lag is None:
+            return None
+        # Clocks of two machines may differ.
+        return lambda seconds: lag.observe(max(0.0, seconds))

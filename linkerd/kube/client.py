@@ -31,7 +31,7 @@ from linkerd.kube import watch as watching
 from linkerd.kube.auth import Authenticator
 from linkerd.kube.config import KubeConfig
 from linkerd.kube.http import Headers, Http, Observer, Response, Streamed, Upgraded
-from linkerd.kube.resources import Resource, known
+from linkerd.kube.resources import Resource, known, root
 
 T = TypeVar("T")
 Object = dict[str, Any]
@@ -294,8 +294,7 @@ class KubeClient:
 
     async def _discover(self, api_version: str) -> dict[str, Resource]:
         group, _, version = api_version.rpartition("/")
-        root = f"/apis/{group}/{version}" if group else f"/api/{version}"
-        answer = _object(await self.request("GET", root))
+        answer = _object(await self.request("GET", root(api_version)))
         return {
             entry["kind"]: Resource(
                 group, version, entry["name"], entry["kind"], bool(entry["namespaced"])
@@ -328,7 +327,8 @@ class KubeClient:
         source = _WatchSource(
             self, resource.path(namespace), _selectors(label_selector, field_selector)
         )
-        return watching.run(source, resource, watching.decoder(decode), self._observer)
+        lag = self._observer.lag(resource.plural) if self._observer else None
+        return watching.run(source, resource, watching.decoder(decode), lag)
 
     @contextlib.asynccontextmanager
     async def open(

@@ -61,8 +61,8 @@ class Observer(Protocol):
     def answered(self, method: str, status: int, seconds: float) -> None:
         """Its answer began after so long; status 0 when none came."""
 
-    def lagged(self, kind: str, seconds: float) -> None:
-        """A watch told of a change of a kind so long after it was made."""
+    def lag(self, kind: str) -> Callable[[float], None] | None:
+        """Returns who is told how many seconds after a change of a kind its watch told of it."""
 
 
 class _Connection:

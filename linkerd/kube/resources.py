@@ -10,6 +10,11 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 
+def root(api_version: str) -> str:
+    """Returns the URL path under which the kinds of `v1` or `apps/v1` are served."""
+    return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """One kind of object as the API serves it."""
@@ -33,7 +38,7 @@ class Resource:
             name: Of the object.
             subresource: Such as `status` or `log`.
         """
-        path = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        path = root(self.api_version)
         if self.namespaced and namespace:
             path += f"/namespaces/{quote(namespace, safe='')}"
         path += f"/{self.plural}"

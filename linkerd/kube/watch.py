@@ -27,7 +27,7 @@ import msgspec
 
 from linkerd import log
 from linkerd.errors import KubeError
-from linkerd.kube.http import Observer, Streamed
+from linkerd.kube.http import Streamed
 from linkerd.kube.resources import Resource
 
 T = TypeVar("T")
@@ -134,12 +134,12 @@ class Watcher(Generic[T]):
     Args:
         decode: Bytes of one object → object; raises msgspec.MsgspecError.
         what: The kind, for logs.
-        observer: Told how late changes are heard of.
+        lag: Told how many seconds late a change is heard of.
     """
 
     decode: Callable[[bytes], T]
     what: str
-    observer: Observer | None = None
+    lag: Callable[[float], None] | None = None
     _version: str = ""
     _token: str = ""
     _listed: list[T] = field(default_factory=list)
@@ -198,10 +198,10 @@ class Watcher(Generic[T]):
             return None
         if entry.type == "DELETED":
             return Deleted(item)
-        if entry.type == "MODIFIED" and self.observer is not None:
+        if entry.type == "MODIFIED" and self.lag is not None:
             changed = _changed(raw)
             if changed is not None:
-                self.observer.lagged(self.what, time.time() - changed)
+                self.lag(time.time() - changed)
         return Applied(item)
 
     def refused(self, status: int) -> Reset[T] | None:
@@ -263,10 +263,10 @@ async def run(
     source: Source,
     resource: Resource,
     decode: Callable[[bytes], T],
-    observer: Observer | None = None,
+    lag: Callable[[float], None] | None = None,
 ) -> AsyncIterator[Event[T]]:
     """Yields a Reset first, then events, for ever; see the module."""
-    watcher = Watcher(decode, resource.plural, observer)
+    watcher = Watcher(decode, resource.plural, lag)
     wait_s, failing = _BACKOFF_MIN_S, False
     listed_s = deque([-math.inf] * _LISTS_BURST, maxlen=_LISTS_BURST)
     while True:

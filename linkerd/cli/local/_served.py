@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from linkerd.errors import KubeError
+from linkerd.kube.resources import root
 
 if TYPE_CHECKING:
     from linkerd.kube.client import KubeClient
@@ -46,7 +47,7 @@ async def kinds(kube: KubeClient) -> list[Served]:
     found: list[Served] = []
     for version in await versions(kube, preferred=True):
         try:
-            answer = await kube.request("GET", f"/{'apis' if '/' in version else 'api'}/{version}")
+            answer = await kube.request("GET", root(version))
         except KubeError:
             continue
         found += [_kind(version, one) for one in answer["resources"] if "/" not in one["name"]]

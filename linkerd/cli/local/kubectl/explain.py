@@ -50,6 +50,7 @@ async def _read(
     kube: KubeClient, args: argparse.Namespace
 ) -> tuple[Resource, list[str], dict[str, Schema]]:
     from linkerd.cli.local import _kinds
+    from linkerd.kube.resources import root
 
     words = args.type.split(".")
     resource = None
@@ -62,8 +63,7 @@ async def _read(
     if resource is None:
         raise UsageError(f"couldn't find resource for {args.type!r}")
     version = args.api_version or resource.api_version
-    path = f"/openapi/v3/{'apis' if '/' in version else 'api'}/{version}"
-    document = await kube.request("GET", path)
+    document = await kube.request("GET", f"/openapi/v3{root(version)}")
     return resource, words[end:], document["components"]["schemas"]
 
 
@@ -91,8 +91,7 @@ def text(
             raise UsageError(f'field "{name}" does not exist')
         here = properties[name]
         if at == len(fields) - 1:
-            needed = " -required-" if name in (within.get("required") or ()) else ""
-            lines += [f"FIELD: {name} <{_type(here, schemas)}>{needed}", ""]
+            lines += [f"FIELD: {name} {_typed(name, within)}", ""]
     inner = _inner(here, schemas)
     lines += ["DESCRIPTION:", _description(here, inner, "    ")]
     if inner.get("properties"):
@@ -113,8 +112,7 @@ def _fields(
 ) -> Iterator[str]:
     indent = "  " * depth
     for name, field in sorted((schema.get("properties") or {}).items()):
-        needed = " -required-" if name in (schema.get("required") or ()) else ""
-        yield f"{indent}{name}\t<{_type(field, schemas)}>{needed}"
+        yield f"{indent}{name}\t{_typed(name, schema)}"
         inner = _inner(field, schemas)
         if not recursive:
             yield _description(field, inner, indent + "  ")
@@ -131,13 +129,17 @@ def _description(field: Schema, inner: Schema, indent: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _reference(schema: Schema) -> str:
+    """Where the schema refers to; empty when it is one itself."""
+    return next(
+        (one["$ref"] for one in (schema, *(schema.get("allOf") or ())) if "$ref" in one), ""
+    )
+
+
 def _resolved(schema: Schema, schemas: dict[str, Schema]) -> Schema:
-    while True:
-        references = [schema, *(schema.get("allOf") or ())]
-        found = next((one["$ref"] for one in references if "$ref" in one), "")
-        if not found:
-            return schema
+    while found := _reference(schema):
         schema = schemas.get(found.rpartition("/")[2], {})
+    return schema
 
 
 def _inner(schema: Schema, schemas: dict[str, Schema]) -> Schema:
@@ -149,13 +151,17 @@ def _inner(schema: Schema, schemas: dict[str, Schema]) -> Schema:
     return schema
 
 
-def _type(schema: Schema, schemas: dict[str, Schema]) -> str:
-    references = [schema, *(schema.get("allOf") or ())]
-    reference = next((one["$ref"] for one in references if "$ref" in one), "")
-    if reference:
-        return str(reference.rpartition(".")[2])
+def _typed(name: str, within: Schema) -> str:
+    """The type of a field of `within`, and whether it must be there."""
+    needed = " -required-" if name in (within.get("required") or ()) else ""
+    return f"<{_type(within['properties'][name])}>{needed}"
+
+
+def _type(schema: Schema) -> str:
+    if reference := _reference(schema):
+        return reference.rpartition(".")[2]
     if isinstance(schema.get("items"), dict):
-        return f"[]{_type(schema['items'], schemas)}"
+        return f"[]{_type(schema['items'])}"
     if isinstance(schema.get("additionalProperties"), dict):
-        return f"map[string]{_type(schema['additionalProperties'], schemas)}"
+        return f"map[string]{_type(schema['additionalProperties'])}"
     return {"object": "Object"}.get(found := str(schema.get("type") or "Object"), found)
