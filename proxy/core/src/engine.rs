@@ -52,6 +52,7 @@ mod head;
 mod hpack;
 mod limits;
 mod names;
+mod pool;
 mod relay;
 mod slab;
 mod stream;
@@ -68,16 +69,15 @@ use h1::write::Expect;
 use h2::H2;
 pub use head::{Head, HeadEdit};
 pub use limits::{Http2, Limits};
+use pool::Pool;
 use slab::{Key, Slab};
 pub use stream::Frames;
 use stream::{Replay, Side, Stream};
 
-pub use h2::frame::code;
+pub use h2::frame::{code, DATA_PAYLOAD};
 
-/// Most pooled heads and buffers; what is beyond is freed.
+/// Most pooled heads; what is beyond is freed.
 const POOL: usize = 64;
-/// Octets of all pooled buffers together.
-const POOLED_BYTES: usize = 512 * 1024;
 /// Largest head that goes back to the pool.
 const POOLED_HEAD: usize = 16 * 1024;
 
@@ -101,9 +101,7 @@ pub struct Engine {
     // Boxed as they are in streams, which are moved often.
     #[expect(clippy::vec_box)]
     heads: Vec<Box<Head>>,
-    buffers: Vec<Vec<u8>>,
-    /// Capacity of all `buffers`.
-    pooled: usize,
+    buffers: Pool,
 }
 
 /// What a step of a connection's parser did.
@@ -135,8 +133,7 @@ impl Engine {
             reap: None,
             timers: BinaryHeap::new(),
             heads: Vec::new(),
-            buffers: Vec::new(),
-            pooled: 0,
+            buffers: Pool::default(),
         }
     }
 
@@ -471,13 +468,8 @@ impl Engine {
         }
     }
 
-    fn recycle(&mut self, mut buffer: Vec<u8>) {
-        let pooled = self.pooled + buffer.capacity();
-        if buffer.capacity() > 0 && pooled <= POOLED_BYTES && self.buffers.len() < POOL {
-            self.pooled = pooled;
-            buffer.clear();
-            self.buffers.push(buffer);
-        }
+    fn recycle(&mut self, buffer: Vec<u8>) {
+        self.buffers.give(buffer);
     }
 
     /// The out buffer of `key`, marked as dirty.
@@ -488,10 +480,7 @@ impl Engine {
             self.dirty.push_back(key);
         }
         if conn.out.capacity() == 0 {
-            if let Some(buffer) = self.buffers.pop() {
-                self.pooled -= buffer.capacity();
-                conn.out = buffer;
-            }
+            conn.out = self.buffers.take();
         }
         Some(&mut conn.out)
     }
@@ -562,10 +551,7 @@ impl Engine {
             return;
         };
         if conn.stash.capacity() == 0 {
-            if let Some(buffer) = self.buffers.pop() {
-                self.pooled -= buffer.capacity();
-                conn.stash = buffer;
-            }
+            conn.stash = self.buffers.take();
         }
         conn.stash.extend_from_slice(rest);
     }

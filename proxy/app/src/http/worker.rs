@@ -31,7 +31,7 @@ use crate::settings;
 use exchange::Slot;
 use link::{Kind, Link};
 use linkerd_proxy_core::engine::{
-    self, code, ConnId, Engine, Event, Http2, Limits, Protocol, Role, StreamId,
+    self, code, ConnId, Engine, Event, Http2, Limits, Protocol, Role, StreamId, DATA_PAYLOAD,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -45,7 +45,7 @@ use tokio::sync::Notify;
 
 /// Octets read from a connection at once: with the heads of their DATA frames they fill four TLS
 /// records, and no fifth that holds next to nothing.
-const READ_BYTES: usize = 4 * (16 * 1024 - 9);
+const READ_BYTES: usize = 4 * DATA_PAYLOAD;
 /// Streams that one peer may have open when no setting says otherwise.
 const STREAMS_MAX: u32 = 10_000;
 

@@ -3,12 +3,11 @@
 //! Each stream is authorized, counted and ended as if it were a connection of its own with a transport
 //! header: by the policy of the port that it asks for.
 
-use super::tcp::Judged;
+use super::tcp::{withdrawn, Judged};
 use super::{Accepted, ClientTls, Inbound};
 use crate::drain::Drain;
 use crate::http::worker::{dialled, forsake, serve_streams, Exchange, Service, Signal};
 use crate::net::io::Io;
-use crate::policy::Watched;
 use crate::telemetry::registry::Counter;
 use crate::telemetry::target_labels;
 use crate::telemetry::transport::Transport;
@@ -165,21 +164,6 @@ impl Peer {
         }
         ports.insert(port, known.clone());
         known
-    }
-}
-
-/// Waits until a policy no longer lets a client pass.
-async fn withdrawn(policy: &mut Watched, accepted: &Accepted) {
-    let ip = accepted.client.ip();
-    loop {
-        if policy.changed().await.is_err() {
-            // Nobody can change it any more.
-            std::future::pending::<()>().await;
-        }
-        let peer = accepted.tls.peer();
-        if policy.borrow_and_update().authorize(ip, &peer).is_none() {
-            return;
-        }
     }
 }
 

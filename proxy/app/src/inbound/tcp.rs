@@ -5,6 +5,7 @@ use crate::drain::Drain;
 use crate::net::io::Io;
 use crate::net::relay::relay_io;
 use crate::net::socket::{connect, Options};
+use crate::policy::Watched;
 use crate::telemetry::registry::Counter;
 use crate::telemetry::{short_meta, target_labels};
 use linkerd_proxy_core::labels::Labels;
@@ -113,23 +114,27 @@ impl Inbound {
             Some(server) => server,
             None => self.dial(accepted.target).await?,
         };
-        let (ip, peer) = (accepted.client.ip(), accepted.tls.peer());
-        let copy = relay_io(io, server);
-        tokio::pin!(copy);
-        loop {
-            tokio::select! {
-                done = &mut copy => return done,
-                changed = policy.changed() => {
-                    if changed.is_err() {
-                        // Nobody can change it any more.
-                        return copy.await;
-                    }
-                    if policy.borrow_and_update().authorize(ip, &peer).is_none() {
-                        self.metrics.tcp_terminate.get(allowed).add(1);
-                        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "permission withdrawn"));
-                    }
-                }
+        tokio::select! {
+            done = relay_io(io, server) => done,
+            () = withdrawn(&mut policy, &accepted) => {
+                self.metrics.tcp_terminate.get(allowed).add(1);
+                Err(io::Error::new(io::ErrorKind::PermissionDenied, "permission withdrawn"))
             }
+        }
+    }
+}
+
+/// Waits until a policy no longer lets a client pass.
+pub(super) async fn withdrawn(policy: &mut Watched, accepted: &Accepted) {
+    let ip = accepted.client.ip();
+    loop {
+        if policy.changed().await.is_err() {
+            // Nobody can change it any more.
+            std::future::pending::<()>().await;
+        }
+        let peer = accepted.tls.peer();
+        if policy.borrow_and_update().authorize(ip, &peer).is_none() {
+            return;
         }
     }
 }

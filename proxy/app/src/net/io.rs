@@ -150,14 +150,20 @@ pub struct Io {
     mirror: Option<Counted>,
 }
 
-impl From<Socket> for Io {
-    fn from(socket: Socket) -> Self {
+impl From<Transport> for Io {
+    fn from(transport: Transport) -> Self {
         Self {
-            transport: Transport::Plain(socket),
+            transport,
             prefix: Bytes::new(),
             meter: None,
             mirror: None,
         }
+    }
+}
+
+impl From<Socket> for Io {
+    fn from(socket: Socket) -> Self {
+        Transport::Plain(socket).into()
     }
 }
 
@@ -169,23 +175,13 @@ impl From<TcpStream> for Io {
 
 impl From<server::TlsStream<Socket>> for Io {
     fn from(tls: server::TlsStream<Socket>) -> Self {
-        Self {
-            transport: Transport::Server(Box::new(tls)),
-            prefix: Bytes::new(),
-            meter: None,
-            mirror: None,
-        }
+        Transport::Server(Box::new(tls)).into()
     }
 }
 
 impl From<client::TlsStream<Socket>> for Io {
     fn from(tls: client::TlsStream<Socket>) -> Self {
-        Self {
-            transport: Transport::Client(Box::new(tls)),
-            prefix: Bytes::new(),
-            meter: None,
-            mirror: None,
-        }
+        Transport::Client(Box::new(tls)).into()
     }
 }
 

@@ -92,7 +92,7 @@ impl Upstream {
             return self.reach_by_dial().await;
         }
         let began = Instant::now();
-        let gate = with(|worker| worker.gate(self));
+        let gate = with(|worker| worker.carriers_to(self, |known| known.gate.clone()));
         let turn = gate.turn.lock().await;
         if let Some(id) = self.carrier() {
             return Ok(Reached::Stream(id));
@@ -205,28 +205,24 @@ where
 }
 
 impl Worker {
-    fn gate(&self, upstream: &Arc<Upstream>) -> Arc<Gate> {
+    /// Runs `work` with what this worker has of the carriers to an upstream.
+    fn carriers_to<T>(&self, upstream: &Arc<Upstream>, work: impl FnOnce(&mut Carriers) -> T) -> T {
+        self.sweep_soon();
         let mut carriers = self.carriers.borrow_mut();
-        let known = carriers.entry(upstream.key).or_insert_with(|| Carriers {
+        work(carriers.entry(upstream.key).or_insert_with(|| Carriers {
             upstream: Arc::downgrade(upstream),
             open: Vec::new(),
             gate: Arc::default(),
-        });
-        self.sweep_soon();
-        known.gate.clone()
+        }))
     }
 
     fn carry(&self, upstream: &Arc<Upstream>, io: Io) -> ConnId {
-        // Makes sure that the entry is there.
-        drop(self.gate(upstream));
         let kind = Kind::Carrier {
             upstream: upstream.key,
         };
         let http2 = offered(upstream.http2);
         let id = self.open(io, Role::Client, Protocol::H2, http2, kind);
-        if let Some(known) = self.carriers.borrow_mut().get_mut(&upstream.key) {
-            known.open.push(id);
-        }
+        self.carriers_to(upstream, |known| known.open.push(id));
         id
     }
 

@@ -6,7 +6,7 @@ pub(in crate::engine) const HEADER: usize = 9;
 pub(in crate::engine) const MAX_PAYLOAD: usize = 16_384;
 /// Largest piece of body that we send: with its header it fills one TLS record, so that who receives
 /// it finds no frame that goes on in the next.
-pub(in crate::engine) const DATA_PAYLOAD: usize = MAX_PAYLOAD - HEADER;
+pub const DATA_PAYLOAD: usize = MAX_PAYLOAD - HEADER;
 /// What a client sends first.
 pub(in crate::engine) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
