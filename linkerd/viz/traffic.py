@@ -53,11 +53,12 @@ def query(selected: queries.Object, window: str) -> dict[str, str]:
     if kind is None or not (kind.owns_pods or kind.name == "service"):
         raise UsageError(f"unsupported resource type [{selected.kind}]")
     source = queries.Matchers().equal("direction", "outbound")
-    # Scrapes and taps of proxies are not the workloads' traffic.
-    source.unlike("target_port", "4190|4191")
-    target = source.copy()
     inbound = queries.Matchers().equal("direction", "inbound").equal("tls", "no_identity")
     inbound.differ("route_name", "probe")
+    for side in (source, inbound):
+        # Scrapes and taps of proxies are not the workloads' traffic.
+        side.unlike("target_port", "4190|4191")
+    target = source.copy()
     queries.destination(target, selected, "")
     if kind.name != "service":
         queries.own(source, selected)

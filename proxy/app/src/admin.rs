@@ -6,10 +6,12 @@ use crate::http::detect::{detect, Detected};
 use crate::http::headers::{self, Routed};
 use crate::http::server::{serve, Service};
 use crate::http::Version;
-use crate::inbound::{ClientTls, Inbound};
+use crate::inbound::{audit, Accepted, ClientTls, Inbound};
 use crate::log::Level;
 use crate::net::io::Io;
 use crate::net::socket::canonical;
+use crate::telemetry::exchange::{Exchange, HttpMetrics};
+use crate::telemetry::short_meta;
 use flate2::write::GzEncoder;
 use flate2::Compression;
 use http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE};
@@ -24,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tracing::debug;
+use tracing::{debug, info};
 
 const DETECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// No log filter is longer.
@@ -76,36 +78,65 @@ impl Admin {
         let local = canonical(tcp.local_addr()?);
         let (mut io, tls): (Io, ClientTls) =
             self.inbound.accept_tls(tcp.into(), DETECT_TIMEOUT).await?;
+        let accepted = Arc::new(Accepted {
+            client,
+            target: local,
+            tls,
+            policy: self.inbound.policies.get(local.port()),
+        });
+        io = io.metered(self.inbound.source_transport(&accepted).open());
         let version = match detect(&mut io, DETECT_TIMEOUT).await? {
             Detected::Http(version) => version,
-            Detected::TimedOut if matches!(tls, ClientTls::Mesh(_)) => Version::Http2,
+            Detected::TimedOut if matches!(accepted.tls, ClientTls::Mesh(_)) => Version::Http2,
             Detected::TimedOut => Version::Http1,
             Detected::NotHttp | Detected::Closed => return Ok(()),
         };
         let settings = self.inbound.settings.inbound.server_http2;
-        let tls = Arc::new(tls);
         let service: Service = Box::new(move |request| {
-            let (admin, tls) = (self.clone(), tls.clone());
-            Box::pin(async move { Ok(admin.handle(request, client, local, &tls).await) })
+            let (admin, accepted) = (self.clone(), accepted.clone());
+            Box::pin(async move { Ok(admin.handle(request, &accepted).await) })
         });
         serve(io, version, settings, drain.clone(), service)
             .await
             .map_err(io::Error::other)
     }
 
-    async fn handle(
-        &self,
-        mut request: Request<Incoming>,
-        client: SocketAddr,
-        local: SocketAddr,
-        tls: &ClientTls,
-    ) -> Response<Body> {
+    /// Answers what the port's policy admits, counted as the requests of applications are.
+    async fn handle(&self, mut request: Request<Incoming>, accepted: &Accepted) -> Response<Body> {
         let carried = headers::downgrade_orig_proto(&mut request).is_some();
-        let policy = self.inbound.policies.get(local.port()).borrow().clone();
-        let mut response = match policy.check(&Routed(&request), client.ip(), &tls.peer()) {
-            Verdict::Allow { .. } => self.route(request, client).await,
-            Verdict::Deny { .. } => text(StatusCode::FORBIDDEN, ""),
-            Verdict::NoRoute => text(StatusCode::NOT_FOUND, ""),
+        let policy = accepted.policy.borrow().clone();
+        let (client, tls) = (accepted.client, &accepted.tls);
+        let metrics = &self.inbound.metrics;
+        let verdict = policy.check(&Routed(&request), client.ip(), &tls.peer());
+        let mut response = match verdict {
+            Verdict::Allow {
+                route,
+                authorization,
+                ..
+            } => {
+                let (route, by) = (&policy.routes[route].meta, &authorization.meta);
+                let [endpoint, admitted] = accepted.admitted_labels(&policy, route, by);
+                metrics.http_allow.get(&admitted).add(1);
+                audit(&by.name, client, accepted.target, tls);
+                let endpoint = Arc::new(HttpMetrics::new(metrics, endpoint));
+                let mut exchange = Exchange::begin(endpoint, false);
+                let response = self.route(request, client).await;
+                exchange.head(response.status().as_u16(), None);
+                exchange.end();
+                response
+            }
+            Verdict::Deny { route } => {
+                let route = short_meta("route", &policy.routes[route].meta);
+                let labels = accepted.server_labels(&policy).and(&route);
+                metrics.http_deny.get(&labels.and(&tls.labels())).add(1);
+                info!(%client, tls = tls.labels().as_str(), "Request denied");
+                text(StatusCode::FORBIDDEN, "")
+            }
+            Verdict::NoRoute => {
+                let labels = accepted.server_labels(&policy).and(&tls.labels());
+                metrics.http_no_route.get(&labels).add(1);
+                text(StatusCode::NOT_FOUND, "")
+            }
         };
         if carried {
             response

@@ -30,7 +30,8 @@ use linkerd_proxy_core::authorize::Peer;
 use linkerd_proxy_core::detect::{tls, Tls};
 use linkerd_proxy_core::identity::Id;
 use linkerd_proxy_core::labels::Labels;
-use linkerd_proxy_core::server::Protocol;
+use linkerd_proxy_core::meta::Meta;
+use linkerd_proxy_core::server::{Protocol, ServerPolicy};
 use linkerd_proxy_core::transport_header::{Decoded, Header, Session, MESSAGE_BYTES_MAX};
 use std::io;
 use std::net::SocketAddr;
@@ -134,6 +135,37 @@ pub struct Accepted {
     pub tls: ClientTls,
     /// The target port's policy.
     pub policy: Watched,
+}
+
+impl Accepted {
+    /// What is said of its target and of the server's `policy`.
+    pub fn server_labels(&self, policy: &ServerPolicy) -> Labels {
+        target_labels(self.target).and(&self.policy_labels(policy))
+    }
+
+    fn policy_labels(&self, policy: &ServerPolicy) -> Labels {
+        short_meta("srv", &policy.meta).with_display("srv_port", self.target.port())
+    }
+
+    /// Labels of its requests that take `route` and that `authorization` admits: of the endpoint's
+    /// families, and of the family of admissions.
+    pub fn admitted_labels(
+        &self,
+        policy: &ServerPolicy,
+        route: &Meta,
+        authorization: &Meta,
+    ) -> [Labels; 2] {
+        let (target, tls) = (target_labels(self.target), self.tls.labels());
+        let by = self
+            .policy_labels(policy)
+            .and(&short_meta("route", route))
+            .and(&short_meta("authz", authorization));
+        let direction = Labels::new().with("direction", "inbound");
+        [
+            direction.and(&target).and(&tls).and(&by),
+            target.and(&by).and(&tls),
+        ]
+    }
 }
 
 impl Inbound {

@@ -28,6 +28,8 @@ def test_a_graph_asks_for_both_directions_of_a_namespace() -> None:
     theirs = 'direction="outbound", target_port!~"4190|4191", dst_namespace="emojivoto"'
     assert f" or sum(increase(response_total{{{theirs}}}" in asked["requests"]
     assert "dst_namespace=" not in traffic.query(Object("namespace"), "1m")["requests"]
+    strangers = traffic.query(Object("deployment", "a", "b"), "1m")["outside"]
+    assert 'target_port!~"4190|4191"' in strangers
     assert "outside" not in traffic.query(Object("service", "a", "b"), "1m")
     with pytest.raises(UsageError):
         traffic.query(Object("server"), "1m")

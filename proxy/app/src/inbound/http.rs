@@ -16,9 +16,9 @@ use crate::tap::exchange::{Tapped, View};
 use crate::telemetry::access_log::Noted;
 use crate::telemetry::exchange::{Exchange, HttpMetrics};
 use crate::telemetry::registry::Counter;
+use crate::telemetry::short_meta;
 use crate::telemetry::spans::{Active, Side};
 use crate::telemetry::stream::{self, Stream};
-use crate::telemetry::{short_meta, target_labels};
 use ::http::{HeaderName, HeaderValue, Response};
 use linkerd_proxy_api::tap::tap_event::ProxyDirection;
 use linkerd_proxy_core::authorize::Peer;
@@ -37,7 +37,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use tracing::debug;
+use tracing::info;
 
 /// Targets with a client at hand; more are rare, since a pod has few ports.
 const CLIENTS_MAX: usize = 256;
@@ -265,7 +265,13 @@ impl Connection {
                     .and(&short_meta("route", &policy.routes[route].meta));
                 let labels = labels.and(&self.accepted.tls.labels());
                 self.inbound.metrics.http_deny.get(&labels).add(1);
-                debug!(client = %self.accepted.client, target = %self.accepted.target, "request denied");
+                let Accepted {
+                    client,
+                    target,
+                    tls,
+                    ..
+                } = &self.accepted;
+                info!(%client, %target, tls = tls.labels().as_str(), "Request denied");
                 self.fail(request, Failure::Unauthorized);
                 None
             }
@@ -536,9 +542,7 @@ impl Connection {
     }
 
     fn server_labels(&self, policy: &ServerPolicy) -> Labels {
-        target_labels(self.accepted.target)
-            .and(&short_meta("srv", &policy.meta))
-            .with_display("srv_port", self.accepted.target.port())
+        self.accepted.server_labels(policy)
     }
 
     fn handles(
@@ -558,18 +562,7 @@ impl Connection {
         }
         let meta = &policy.routes[route].meta;
         let metrics = &self.inbound.metrics;
-        let tls = self.accepted.tls.labels();
-        let server =
-            short_meta("srv", &policy.meta).with_display("srv_port", self.accepted.target.port());
-        let tail = server
-            .and(&short_meta("route", meta))
-            .and(&short_meta("authz", authorization));
-        let endpoint = Labels::new()
-            .with("direction", "inbound")
-            .and(&target_labels(self.accepted.target))
-            .and(&tls)
-            .and(&tail);
-        let allowed = target_labels(self.accepted.target).and(&tail).and(&tls);
+        let [endpoint, allowed] = self.accepted.admitted_labels(policy, meta, authorization);
         let made = Rc::new(Handles {
             policy: policy.clone(),
             route,

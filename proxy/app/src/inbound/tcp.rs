@@ -7,12 +7,13 @@ use crate::net::relay::relay_io;
 use crate::net::socket::{connect, Options};
 use crate::policy::Watched;
 use crate::telemetry::registry::Counter;
-use crate::telemetry::{short_meta, target_labels};
+use crate::telemetry::short_meta;
 use linkerd_proxy_core::labels::Labels;
 use linkerd_proxy_core::meta::Meta;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tracing::info;
 
 /// What a policy says of connections of bytes of one client.
 pub(super) enum Judged {
@@ -32,9 +33,7 @@ impl Inbound {
     /// Judges a connection of bytes under the policy as it is now.
     pub(super) fn judge(&self, accepted: &Accepted) -> Judged {
         let policy = accepted.policy.borrow().clone();
-        let server = target_labels(accepted.target)
-            .and(&short_meta("srv", &policy.meta))
-            .with_display("srv_port", accepted.target.port());
+        let server = accepted.server_labels(&policy);
         let tls = accepted.tls.labels();
         let Some(admitted) = policy.authorize(accepted.client.ip(), &accepted.tls.peer()) else {
             return Judged::Denied(self.metrics.tcp_deny.get(&server.and(&tls)));
@@ -68,6 +67,13 @@ impl Inbound {
             }
             Judged::Denied(counter) => {
                 counter.add(1);
+                let Accepted {
+                    client,
+                    target,
+                    tls,
+                    ..
+                } = accepted;
+                info!(%client, %target, tls = tls.labels().as_str(), "Connection denied");
                 Err(io::Error::new(
                     io::ErrorKind::PermissionDenied,
                     "unauthorized connection",

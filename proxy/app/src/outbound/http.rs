@@ -337,7 +337,7 @@ impl Connection {
                 .get(&Labels::new().with("error", kind))
                 .add(1);
         }
-        tracing::debug!(target_addr = %self.target, error = answer.text, "request failed");
+        tracing::info!(client = %self.client, target = %self.target, error = answer.text, "request failed");
         let response: Response<Body> = respond(failure, manner);
         send(carried, &response, answer.close);
     }

@@ -310,3 +310,50 @@ fn admin_pages_have_their_forms() {
         assert_eq!(status, ask(path, header).status, "{path} {header:?}");
     }
 }
+
+#[test]
+fn requests_to_the_proxy_itself_are_counted_as_those_of_applications() {
+    let Some(mesh) = Mesh::start(world()) else {
+        return;
+    };
+    let admin = "10.9.0.2:4191";
+    mesh.send(From::Unmeshed, admin, get(Version::HTTP_11, "/live"));
+    mesh.send(From::Unmeshed, admin, get(Version::HTTP_11, "/nothing"));
+    let page = mesh.server.metrics();
+    let target = [
+        ("target_addr", admin),
+        ("target_ip", SERVER_IP),
+        ("target_port", "4191"),
+    ];
+    let tls = [
+        ("tls", "no_identity"),
+        ("no_tls_reason", "no_tls_from_remote"),
+    ];
+    let srv = [
+        ("srv_group", ""),
+        ("srv_kind", "default"),
+        ("srv_name", "all-unauthenticated"),
+        ("srv_port", "4191"),
+    ];
+    let admitted = [
+        ("route_group", ""),
+        ("route_kind", "default"),
+        ("route_name", "default"),
+        ("authz_group", ""),
+        ("authz_kind", "default"),
+        ("authz_name", "all-unauthenticated"),
+    ];
+    let inbound = [("direction", "inbound")];
+    let endpoint = labels(&[&inbound[..], &target, &tls, &srv, &admitted].concat());
+    expect(&page, "request_total", &endpoint, 2.0);
+    for status in ["200", "404"] {
+        let class = [("status_code", status), ("classification", "success")];
+        let page = without_empty_class(&page);
+        expect(&page, "response_total", &with(&endpoint, &class), 1.0);
+    }
+    let allowed = labels(&[&target[..], &tls, &srv, &admitted].concat());
+    expect(&page, "inbound_http_authz_allow_total", &allowed, 2.0);
+    let source = [("direction", "inbound"), ("peer", "src")];
+    let transport = labels(&[&source[..], &target, &tls, &srv].concat());
+    expect(&page, "tcp_open_total", &transport, 2.0);
+}
