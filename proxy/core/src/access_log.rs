@@ -60,9 +60,13 @@ pub struct Entry<'a> {
 pub fn line(format: Format, entry: &Entry<'_>) -> String {
     let mut out = String::with_capacity(256);
     let time = timestamp(entry.at);
+    let client_id = if entry.client_id.is_empty() {
+        "-"
+    } else {
+        entry.client_id
+    };
     let Entry {
         client_addr,
-        client_id,
         method,
         uri,
         version,
@@ -72,11 +76,10 @@ pub fn line(format: Format, entry: &Entry<'_>) -> String {
     // Writing to a String cannot fail.
     let _ = match format {
         Format::Apache => {
-            let id = if client_id.is_empty() { "-" } else { client_id };
             let uri = quoted(uri);
             writeln!(
                 out,
-                "{client_addr} {id} - [{time}] \"{method} {uri} {version}\" {status}"
+                "{client_addr} {client_id} - [{time}] \"{method} {uri} {version}\" {status}"
             )
         }
         Format::Json => {
@@ -90,7 +93,6 @@ pub fn line(format: Format, entry: &Entry<'_>) -> String {
                 ("version", version),
                 ("trace_id", entry.trace_id),
                 ("request_bytes", entry.request_bytes),
-                ("status", &status.to_string()),
                 ("response_bytes", entry.response_bytes),
                 ("total_ns", &ns.to_string()),
                 ("processing_ns", &ns.to_string()),
@@ -98,7 +100,8 @@ pub fn line(format: Format, entry: &Entry<'_>) -> String {
                 ("host", entry.host),
             ]
             .map(|(name, value)| format!("\"{name}\":\"{}\"", quoted(value)));
-            writeln!(out, "{{{}}}", fields.join(","))
+            // The one field that is a number, there as here.
+            writeln!(out, "{{{},\"status\":{status}}}", fields.join(","))
         }
     };
     out
@@ -181,7 +184,8 @@ mod tests {
             line(Format::Apache, &entry)
         );
         let json = line(Format::Json, &entry);
-        assert!(json.starts_with("{\"client.addr\":\"10.0.0.1:1000\",\"client.id\":\"\""));
+        assert!(json.starts_with("{\"client.addr\":\"10.0.0.1:1000\",\"client.id\":\"-\""));
+        assert!(json.ends_with(",\"status\":200}\n"), "{json}");
         assert_eq!(1, json.matches('\n').count());
     }
 }
