@@ -6,7 +6,7 @@
 //!   A request with `content-type: application/grpc…` gets its body back and trailers with
 //!   `grpc-status` 0, or N for a path that ends in `/fail/N`. A request to upgrade gets 101 and then
 //!   its own bytes. `/sleep/N` answers after N milliseconds. The first N requests for a path that ends in
-//!   `/flaky/N` get 503, or UNAVAILABLE as a gRPC trailer.
+//!   `/flaky/N` get 503, or UNAVAILABLE as a gRPC trailer. `/retry-after/N` asks for N seconds with a 429.
 //! * TCP: every byte back; or a banner first, then every byte back.
 
 use std::collections::BTreeMap;
@@ -98,7 +98,10 @@ async fn http(mut request: Request<Incoming>) -> Result<Answer, hyper::Error> {
         let code = if fails { 14 } else { 0 };
         return Ok(grpc_answer(body, last_number(path, "fail").unwrap_or(code)));
     }
-    let code = last_number(path, "status").or(fails.then_some(503));
+    let retry_after = last_number(path, "retry-after");
+    let code = last_number(path, "status")
+        .or(fails.then_some(503))
+        .or(retry_after.map(|_| 429));
     let status = code.and_then(|code| StatusCode::from_u16(code).ok());
     let mut text = format!("{} {} {:?}\n", parts.method, parts.uri, parts.version);
     for (name, value) in &parts.headers {
@@ -117,6 +120,10 @@ async fn http(mut request: Request<Incoming>) -> Result<Answer, hyper::Error> {
     };
     let mut answer = Response::new(full(body.into()));
     *answer.status_mut() = status.unwrap_or(StatusCode::OK);
+    if let Some(seconds) = retry_after {
+        let seconds = HeaderValue::from(seconds);
+        answer.headers_mut().insert("retry-after", seconds);
+    }
     Ok(answer)
 }
 

@@ -72,14 +72,15 @@ fn no_routes() -> Routes {
     Arc::new([])
 }
 
-/// What a filter of a byte route makes of it: nothing may pass.
-fn forbidden() -> Distribution {
-    Distribution::FirstAvailable(vec![forbidden_backend()])
-}
-
-fn forbidden_backend() -> Backend {
-    let meta = Arc::new(Meta::default_named("forbidden"));
-    Backend::new(meta, Target::Fail(FORBIDDEN.into()))
+/// What a filter of a byte route makes of it: nothing passes, because that is forbidden or because
+/// the route is misconfigured.
+fn refused(text: &str) -> Backend {
+    let forbidden = text == FORBIDDEN;
+    let name = if forbidden { "forbidden" } else { "invalid" };
+    Backend::new(
+        Arc::new(Meta::default_named(name)),
+        Target::Fail(text.into()),
+    )
 }
 
 fn no_bytes() -> ByteRoute {
@@ -99,8 +100,10 @@ fn opaque(message: api::proxy_protocol::Opaque) -> Result<ByteRoute, Invalid> {
         meta: metadata(route.metadata, "default"),
         snis: Vec::new(),
         distribution: match route.rules.into_iter().next() {
-            Some(rule) if rule.filters.is_empty() => opaque_route(rule.backends, None)?,
-            Some(_) => forbidden(),
+            Some(rule) => match opaque_refusal(&rule.filters) {
+                None => opaque_route(rule.backends, None)?,
+                Some(why) => Distribution::FirstAvailable(vec![refused(why)]),
+            },
             None => Distribution::Empty,
         },
     })
@@ -111,8 +114,10 @@ fn tls_byte_route(route: api::TlsRoute) -> Result<ByteRoute, Invalid> {
         meta: metadata(route.metadata, "default"),
         snis: route.snis.into_iter().map(sni).collect::<Result<_, _>>()?,
         distribution: match route.rules.into_iter().next() {
-            Some(rule) if rule.filters.is_empty() => tls_route(rule.backends, None)?,
-            Some(_) => forbidden(),
+            Some(rule) => match tls_refusal(&rule.filters) {
+                None => tls_route(rule.backends, None)?,
+                Some(why) => Distribution::FirstAvailable(vec![refused(why)]),
+            },
             None => Distribution::Empty,
         },
     })
@@ -199,10 +204,21 @@ fn breaker(message: Option<api::FailureAccrual>) -> Result<Option<Arc<Accrual>>,
     Ok(accrual.map(Arc::new))
 }
 
-/// Byte backends know no filters but those that forbid.
-fn forbids<T>(filters: &[T]) -> bool {
-    !filters.is_empty()
+/// Filters of byte routes and their backends refuse, whatever they say; one that says nothing forbids.
+macro_rules! refusal {
+    ($name:ident, $route:ident) => {
+        fn $name(filters: &[api::$route::Filter]) -> Option<&str> {
+            use api::$route::filter::Kind;
+            filters.first().map(|filter| match &filter.kind {
+                Some(Kind::Invalid(invalid)) => invalid.message.as_str(),
+                Some(Kind::Forbidden(_)) | None => FORBIDDEN,
+            })
+        }
+    };
 }
+
+refusal!(opaque_refusal, opaque_route);
+refusal!(tls_refusal, tls_route);
 
 type Breaker<'a> = Option<&'a Arc<Accrual>>;
 
@@ -263,15 +279,15 @@ fn opaque_backend(
     message: api::opaque_route::RouteBackend,
     _: Breaker<'_>,
 ) -> Result<Backend, Invalid> {
-    if forbids(&message.filters) {
-        return Ok(forbidden_backend());
+    if let Some(why) = opaque_refusal(&message.filters) {
+        return Ok(refused(why));
     }
     backend(message.backend, Arc::new([]), Vec::new(), None)
 }
 
 fn tls_backend(message: api::tls_route::RouteBackend, _: Breaker<'_>) -> Result<Backend, Invalid> {
-    if forbids(&message.filters) {
-        return Ok(forbidden_backend());
+    if let Some(why) = tls_refusal(&message.filters) {
+        return Ok(refused(why));
     }
     backend(message.backend, Arc::new([]), Vec::new(), None)
 }

@@ -96,7 +96,8 @@ impl Rule {
         let ready = |i: usize| match &self.backends[i].target {
             BackendTarget::Balance(balancer) => balancer.is_ready(),
             BackendTarget::Forward(_) => true,
-            BackendTarget::Fail => false,
+            // What is wrong with a backend is told to those whom its weight sends there.
+            BackendTarget::Fail => true,
         };
         let chosen = crate::random::with(|rng| self.policy.distribution.pick(&ready, rng));
         chosen.and_then(|i| self.backends.get(i))

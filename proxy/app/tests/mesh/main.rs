@@ -5,6 +5,7 @@
 
 #![allow(clippy::tests_outside_test_module)]
 
+mod backends;
 mod edges;
 mod fixture;
 mod gateway;
