@@ -1,4 +1,8 @@
-//! Liveness, readiness, metrics, log level and shutdown on the admin port.
+//! Liveness, readiness, metrics, logs, log level and shutdown on the admin port.
+//!
+//! Source: linkerd2-proxy linkerd/app/admin/src/server.rs (paths, texts, who may ask).
+
+mod pages;
 
 use crate::drain::Drain;
 use crate::http::body::Body;
@@ -7,20 +11,22 @@ use crate::http::headers::{self, Routed};
 use crate::http::server::{serve, Service};
 use crate::http::Version;
 use crate::inbound::{audit, Accepted, ClientTls, Inbound};
-use crate::log::Level;
+use crate::log::stream::Refused;
+use crate::log::Log;
 use crate::net::io::Io;
 use crate::net::socket::canonical;
 use crate::telemetry::exchange::{Exchange, HttpMetrics};
 use crate::telemetry::short_meta;
-use flate2::write::GzEncoder;
-use flate2::Compression;
-use http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::ACCEPT_ENCODING;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use linkerd_proxy_core::server::Verdict;
+use pages::{
+    env_json, json, json_error, metrics_page, not_acceptable, not_allowed, only_local, takes_json,
+    text,
+};
 use std::io;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,8 +42,8 @@ const FILTER_BYTES_MAX: usize = 64 * 1024;
 pub struct Admin {
     /// For policy, TLS, metrics and settings.
     pub inbound: Arc<Inbound>,
-    /// The log filter.
-    pub level: Level,
+    /// The log filter, and who else reads the log.
+    pub log: Log,
     /// Asks the process to end.
     pub shutdown: mpsc::Sender<()>,
 }
@@ -148,38 +154,39 @@ impl Admin {
 
     async fn route(&self, request: Request<Incoming>, client: SocketAddr) -> Response<Body> {
         let get = *request.method() == Method::GET;
+        let local = client.ip().is_loopback();
         match request.uri().path() {
             "/live" => text(StatusCode::OK, "live\n"),
             "/ready" if self.inbound.tls.is_ready() => text(StatusCode::OK, "ready\n"),
             "/ready" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
-            "/metrics" if get => {
+            "/metrics" => {
                 let accepted = request.headers().get_all(ACCEPT_ENCODING).iter();
                 let gzip = accepted
                     .filter_map(|value| value.to_str().ok())
                     .any(|value| value.contains("gzip"));
                 metrics_page(&self.inbound.metrics.render(), gzip)
             }
-            "/proxy-log-level" if client.ip().is_loopback() => self.log_level(request).await,
-            "/shutdown" => self.shut_down(&request, client),
-            // The environment may hold secrets of the pod.
-            "/env.json" if !client.ip().is_loopback() => only_local(),
-            "/env.json" if get && !takes_json(&request) => text(StatusCode::NOT_ACCEPTABLE, ""),
-            "/env.json" if get => env_json(request.uri().query()),
-            "/metrics" | "/env.json" => text(StatusCode::METHOD_NOT_ALLOWED, ""),
-            "/proxy-log-level" => only_local(),
+            "/shutdown" => self.shut_down(&request, local),
+            // The log and the environment may hold secrets of the pod.
+            "/proxy-log-level" | "/logs.json" | "/env.json" if !local => only_local(),
+            "/proxy-log-level" => self.log_level(request).await,
+            "/logs.json" => self.logs(request).await,
+            "/env.json" if !get => not_allowed("GET"),
+            "/env.json" if !takes_json(&request) => not_acceptable(),
+            "/env.json" => env_json(request.uri().query(), std::env::vars_os()),
             _ => text(StatusCode::NOT_FOUND, ""),
         }
     }
 
-    fn shut_down(&self, request: &Request<Incoming>, client: SocketAddr) -> Response<Body> {
+    fn shut_down(&self, request: &Request<Incoming>, local: bool) -> Response<Body> {
         if *request.method() != Method::POST {
             return not_allowed("POST");
         }
+        if !local {
+            return only_local();
+        }
         if !self.inbound.settings.shutdown_endpoint {
             return text(StatusCode::NOT_FOUND, "shutdown endpoint is not enabled\n");
-        }
-        if !client.ip().is_loopback() {
-            return only_local();
         }
         // A full channel means that a shutdown is under way already.
         let _ = self.shutdown.try_send(());
@@ -187,152 +194,57 @@ impl Admin {
     }
 
     async fn log_level(&self, request: Request<Incoming>) -> Response<Body> {
+        let Some(level) = self.log.level() else {
+            return text(StatusCode::NOT_FOUND, "");
+        };
         match *request.method() {
-            Method::GET => match self.level.current() {
-                Some(filter) => text(StatusCode::OK, &filter),
-                None => text(StatusCode::NOT_FOUND, ""),
-            },
+            Method::GET => text(StatusCode::OK, &level),
             Method::PUT => {
-                let body = http_body_util::Limited::new(request.into_body(), FILTER_BYTES_MAX);
-                let Ok(body) = body.collect().await else {
+                let Some(filter) = read_filter(request).await else {
                     return text(StatusCode::BAD_REQUEST, "body is too long or broken\n");
                 };
-                let bytes = body.to_bytes();
-                let filter = String::from_utf8_lossy(&bytes);
-                match self.level.set(filter.trim()) {
+                match self.log.set_level(&filter) {
                     Ok(()) => text(StatusCode::NO_CONTENT, ""),
-                    Err(Some(reason)) => text(StatusCode::BAD_REQUEST, &reason),
-                    Err(None) => text(StatusCode::NOT_FOUND, ""),
+                    Err(reason) => text(StatusCode::BAD_REQUEST, &reason),
                 }
             }
             _ => not_allowed("GET, PUT"),
         }
     }
-}
 
-fn text(status: StatusCode, body: &str) -> Response<Body> {
-    let mut response = Response::new(Body::full(body.to_owned()));
-    *response.status_mut() = status;
-    if !body.is_empty() {
-        response
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    }
-    response
-}
-
-fn not_allowed(methods: &'static str) -> Response<Body> {
-    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "");
-    response
-        .headers_mut()
-        .insert(ALLOW, HeaderValue::from_static(methods));
-    response
-}
-
-fn only_local() -> Response<Body> {
-    text(
-        StatusCode::FORBIDDEN,
-        "Requests are only permitted from localhost.",
-    )
-}
-
-/// Whether the client can do with JSON.
-fn takes_json(request: &Request<Incoming>) -> bool {
-    let mut accepted = request.headers().get_all(ACCEPT).iter().peekable();
-    accepted.peek().is_none()
-        || accepted
-            .filter_map(|value| value.to_str().ok())
-            .any(|value| {
-                ["application/json", "application/*", "*/*"]
-                    .iter()
-                    .any(|one| value.contains(one))
-            })
-}
-
-/// The metrics, compressed if the client likes.
-fn metrics_page(page: &str, gzip: bool) -> Response<Body> {
-    let packed = gzip.then(|| {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder
-            .write_all(page.as_bytes())
-            .and_then(|()| encoder.finish())
-    });
-    let mut response = match packed {
-        Some(Ok(packed)) => {
-            let mut response = Response::new(Body::full(packed));
-            let gzip = HeaderValue::from_static("gzip");
-            response.headers_mut().insert(CONTENT_ENCODING, gzip);
-            response
+    /// Events as they happen, until the client has had enough.
+    async fn logs(&self, request: Request<Incoming>) -> Response<Body> {
+        let bad = |problem: &str| json_error(StatusCode::BAD_REQUEST, problem);
+        if !self.log.is_on() {
+            return text(StatusCode::NOT_FOUND, "");
         }
-        Some(Err(_)) | None => Response::new(Body::full(page.to_owned())),
-    };
-    let plain = HeaderValue::from_static("text/plain");
-    response.headers_mut().insert(CONTENT_TYPE, plain);
-    response
-}
-
-/// The environment, or the named variables, as a JSON object.
-fn env_json(query: Option<&str>) -> Response<Body> {
-    let query = query.unwrap_or("");
-    if query.contains('=') {
-        return text(StatusCode::BAD_REQUEST, "names take no values\n");
-    }
-    let names: Vec<&str> = query.split('&').filter(|name| !name.is_empty()).collect();
-    let mut out = String::from("{");
-    let mut vars: Vec<(String, String)> = if names.is_empty() {
-        std::env::vars_os()
-            .map(|(name, value)| {
-                (
-                    name.to_string_lossy().into_owned(),
-                    value.to_string_lossy().into_owned(),
-                )
-            })
-            .collect()
-    } else {
-        names
-            .iter()
-            .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
-            .collect()
-    };
-    vars.sort();
-    for (i, (name, value)) in vars.iter().enumerate() {
-        if i > 0 {
-            out.push(',');
+        if !takes_json(&request) {
+            return not_acceptable();
         }
-        json_string(&mut out, name);
-        out.push(':');
-        json_string(&mut out, value);
-    }
-    out.push('}');
-    let mut response = Response::new(Body::full(out));
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
-fn json_string(out: &mut String, text: &str) {
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            c if (c as u32) < 0x20 => out.push_str(&format!("\\u{:04x}", c as u32)),
-            c => out.push(c),
+        let filter = match request.method().as_str() {
+            "GET" => match request.uri().query() {
+                Some(query) => query.to_owned(),
+                None => return bad("Missing query string for log-streaming filter"),
+            },
+            "QUERY" => match read_filter(request).await {
+                Some(filter) => filter,
+                None => return bad("body is too long or broken"),
+            },
+            _ => return not_allowed("GET, QUERY"),
+        };
+        match self.log.read(&filter) {
+            Ok(reader) => json(reader.map_or_else(Body::empty, Body::wrapped)),
+            Err(problem @ Refused::Filter(_)) => bad(&problem.to_string()),
+            Err(problem @ Refused::TooMany) => {
+                json_error(StatusCode::SERVICE_UNAVAILABLE, &problem.to_string())
+            }
         }
     }
-    out.push('"');
 }
 
-#[cfg(test)]
-mod tests {
-    use super::json_string;
-
-    #[test]
-    fn text_is_escaped_for_json() {
-        let mut out = String::new();
-        json_string(&mut out, "a\"b\\c\nd\u{1}");
-        assert_eq!(r#""a\"b\\c\nd\u0001""#, out);
-    }
+/// The body as text; `None` when it is too long for a filter, or broken.
+async fn read_filter(request: Request<Incoming>) -> Option<String> {
+    let body = http_body_util::Limited::new(request.into_body(), FILTER_BYTES_MAX);
+    let bytes = body.collect().await.ok()?.to_bytes();
+    Some(String::from_utf8_lossy(&bytes).trim().to_owned())
 }

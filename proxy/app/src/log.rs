@@ -1,37 +1,55 @@
-//! Structured logs on stdout.
+//! Structured logs on stdout, and for whoever asks.
+
+pub mod stream;
 
 use std::time::Instant;
+use stream::{Reader, Refused, Streams};
+use tracing_subscriber::filter::Filtered;
+use tracing_subscriber::fmt::format::{Format, Json, JsonFields};
 use tracing_subscriber::fmt::time::FormatTime;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Layer, Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{reload, EnvFilter, Registry};
+use tracing_subscriber::{fmt, reload, EnvFilter, Registry};
 
 /// What is logged when nothing is set.
 pub const DEFAULT_FILTER: &str = "warn,linkerd=info";
 
-/// Reads and replaces the filter while the proxy runs.
-#[derive(Clone)]
-pub struct Level(Option<reload::Handle<EnvFilter, Registry>>);
+/// What is under the layer that writes to stdout.
+type Base = Layered<Filtered<Streams, Streams, Registry>, Registry>;
 
-impl Level {
+/// Reads and replaces the filter while the proxy runs, and lets others read events.
+#[derive(Clone)]
+pub struct Log(Option<(reload::Handle<EnvFilter, Base>, Streams)>);
+
+impl Log {
+    /// Whether anything is logged at all.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The filter's text; `None` when logging is off.
-    pub fn current(&self) -> Option<String> {
-        self.0
-            .as_ref()?
-            .with_current(|filter| filter.to_string())
-            .ok()
+    pub fn level(&self) -> Option<String> {
+        let (stdout, _) = self.0.as_ref()?;
+        stdout.with_current(|filter| filter.to_string()).ok()
     }
 
     /// Replaces the filter.
     ///
     /// # Errors
-    /// When the text is not a filter; `None` inside when logging is off.
-    pub fn set(&self, text: &str) -> Result<(), Option<String>> {
-        let handle = self.0.as_ref().ok_or(None)?;
-        let filter = EnvFilter::try_new(text).map_err(|error| Some(error.to_string()))?;
-        handle
-            .reload(filter)
-            .map_err(|error| Some(error.to_string()))
+    /// When the text is not a filter, or logging is off.
+    pub fn set_level(&self, text: &str) -> Result<(), String> {
+        let (stdout, _) = self.0.as_ref().ok_or("logging is off")?;
+        let filter = EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+        stdout.reload(filter).map_err(|error| error.to_string())
+    }
+
+    /// Lets one more read what passes a filter of its own; `None` when logging is off.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn read(&self, filter: &str) -> Result<Option<Reader>, Refused> {
+        let streams = self.0.as_ref().map(|(_, streams)| streams);
+        streams.map(|streams| streams.read(filter)).transpose()
     }
 }
 
@@ -49,30 +67,40 @@ impl FormatTime for Uptime {
 ///
 /// # Errors
 /// When the filter or the format is malformed.
-pub fn install(filter: Option<&str>, format: Option<&str>) -> Result<Level, String> {
+pub fn install(filter: Option<&str>, format: Option<&str>) -> Result<Log, String> {
     let text = filter
         .filter(|text| !text.is_empty())
         .unwrap_or(DEFAULT_FILTER);
     if text.eq_ignore_ascii_case("off") {
-        return Ok(Level(None));
+        return Ok(Log(None));
     }
     let filter = EnvFilter::try_new(text)
         .map_err(|error| format!("LINKERD2_PROXY_LOG={text}: expected a log filter ({error})"))?;
-    let (layer, handle) = reload::Layer::new(filter);
-    let registry = tracing_subscriber::registry().with(layer);
-    let fmt = tracing_subscriber::fmt::layer()
-        .with_ansi(false)
-        .with_thread_ids(true);
+    let (filter, level) = reload::Layer::new(filter);
+    let streams = Streams::default();
+    let base = tracing_subscriber::registry().with(streams.clone().with_filter(streams.clone()));
     match format.unwrap_or("plain").to_ascii_lowercase().as_str() {
-        "" | "plain" => registry.with(fmt.with_timer(Uptime(Instant::now()))).init(),
-        "json" => registry.with(fmt.json().with_timer(WallClock)).init(),
+        "" | "plain" => {
+            let plain = fmt::layer()
+                .with_ansi(false)
+                .with_thread_ids(true)
+                .with_timer(Uptime(Instant::now()));
+            base.with(plain.with_filter(filter)).init();
+        }
+        "json" => base.with(json().with_filter(filter)).init(),
         other => {
             return Err(format!(
                 "LINKERD2_PROXY_LOG_FORMAT={other}: expected plain or json"
             ));
         }
     }
-    Ok(Level(Some(handle)))
+    Ok(Log(Some((level, streams))))
+}
+
+/// One JSON object a line.
+fn json<S>() -> fmt::Layer<S, JsonFields, Format<Json, WallClock>> {
+    let layer = fmt::layer().json().with_timer(WallClock);
+    layer.with_current_span(false).with_thread_ids(true)
 }
 
 /// RFC 3339 in UTC.

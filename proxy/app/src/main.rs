@@ -66,15 +66,15 @@ fn main() -> ExitCode {
 fn proxy() -> ExitCode {
     let env = |name: &str| std::env::var(name).ok();
     let format = env("LINKERD2_PROXY_LOG_FORMAT");
-    let level = match log::install(env("LINKERD2_PROXY_LOG").as_deref(), format.as_deref()) {
-        Ok(level) => level,
+    let log = match log::install(env("LINKERD2_PROXY_LOG").as_deref(), format.as_deref()) {
+        Ok(log) => log,
         Err(error) => {
             complain(&format!("{error}\n"));
             return ExitCode::from(EXIT_SETTINGS);
         }
     };
     match settings::read(&env) {
-        Ok(settings) => run::run(settings, level),
+        Ok(settings) => run::run(settings, log),
         Err(problems) => {
             for problem in problems {
                 tracing::error!("{}", problem.0);

@@ -5,7 +5,7 @@ use crate::control::client::Client;
 use crate::drain::{Drain, Drainer};
 use crate::identity::{self, key_pair};
 use crate::inbound::Inbound;
-use crate::log::Level;
+use crate::log::Log;
 use crate::net::accept::Room;
 use crate::net::anchors;
 use crate::net::socket::{listen, Options};
@@ -29,7 +29,7 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 /// Runs the proxy until it is told to stop.
-pub fn run(settings: Settings, level: Level) -> ExitCode {
+pub fn run(settings: Settings, log: Log) -> ExitCode {
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -37,7 +37,7 @@ pub fn run(settings: Settings, level: Level) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = match runtime.block_on(serve(settings, level)) {
+    let code = match runtime.block_on(serve(settings, log)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             error!("{problem}");
@@ -91,7 +91,7 @@ fn duplicate(listener: &TcpListener) -> io::Result<std::net::TcpListener> {
     Ok(socket2::SockRef::from(listener).try_clone()?.into())
 }
 
-async fn serve(settings: Settings, level: Level) -> Result<(), String> {
+async fn serve(settings: Settings, log: Log) -> Result<(), String> {
     let settings = Arc::new(settings);
     let metrics = Arc::new(Metrics::new(settings.metrics_retain_idle));
     let id = &settings.identity;
@@ -185,7 +185,7 @@ async fn serve(settings: Settings, level: Level) -> Result<(), String> {
     let admin_drainer = Drainer::new();
     let admin = Arc::new(Admin {
         inbound: inbound.clone(),
-        level,
+        log,
         shutdown,
     });
     tokio::spawn(admin.run(admin_listener, admin_drainer.watch()));

@@ -5,6 +5,7 @@
 
 #![allow(clippy::tests_outside_test_module)]
 
+mod admin;
 mod backends;
 mod edges;
 mod fixture;

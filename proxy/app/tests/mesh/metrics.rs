@@ -265,53 +265,6 @@ fn families_that_describe_the_proxy_are_there() {
 }
 
 #[test]
-fn admin_pages_have_their_forms() {
-    let Some(mesh) = Mesh::start(world()) else {
-        return;
-    };
-    let ask = |path: &'static str, header: Option<(&'static str, &'static str)>| {
-        let mut request = http::Request::get(path).header("host", "admin");
-        if let Some((name, value)) = header {
-            request = request.header(name, value);
-        }
-        let request = request.body("").expect("literal parts");
-        mesh.client
-            .namespace
-            .block_on(None, async move {
-                linkerd_proxy_testkit::client::send(
-                    "127.0.0.1:4191".parse().expect("literal"),
-                    request,
-                )
-                .await
-            })
-            .expect("the admin server answers")
-    };
-    let packed = ask("/metrics", Some(("accept-encoding", "gzip, br")));
-    assert_eq!("gzip", packed.header("content-encoding"));
-    assert!(!packed.body.contains("proxy_build_info"), "it is packed");
-    for (path, header, status) in [
-        ("/metrics", None, StatusCode::OK),
-        ("/env.json", None, StatusCode::OK),
-        (
-            "/env.json?HOME",
-            Some(("accept", "application/json")),
-            StatusCode::OK,
-        ),
-        (
-            "/env.json",
-            Some(("accept", "text/html")),
-            StatusCode::NOT_ACCEPTABLE,
-        ),
-        ("/env.json?a=b", None, StatusCode::BAD_REQUEST),
-        ("/proxy-log-level", None, StatusCode::OK),
-        ("/shutdown", None, StatusCode::METHOD_NOT_ALLOWED),
-        ("/nothing", None, StatusCode::NOT_FOUND),
-    ] {
-        assert_eq!(status, ask(path, header).status, "{path} {header:?}");
-    }
-}
-
-#[test]
 fn requests_to_the_proxy_itself_are_counted_as_those_of_applications() {
     let Some(mesh) = Mesh::start(world()) else {
         return;
