@@ -14,7 +14,7 @@ use linkerd_proxy_core::identity::Id;
 use linkerd_proxy_core::server::DefaultPolicy;
 use parse::{
     parse_addr, parse_addrs, parse_any, parse_attributes, parse_bool, parse_duration, parse_ips,
-    parse_nets, parse_ports, parse_size, HostPort, PortSet,
+    parse_jitter, parse_nets, parse_ports, parse_size, HostPort, PortSet,
 };
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -212,6 +212,8 @@ pub struct Settings {
     pub informational_headers: bool,
     /// Whether inbound metrics carry authorities.
     pub inbound_authority_labels: bool,
+    /// Whether metrics of outbound routes carry the names that requests are for.
+    pub hostname_labels: bool,
     /// Our identity.
     pub identity: Identity,
     /// The destination service.
@@ -295,18 +297,39 @@ impl Reader<'_> {
         ControlAddr { addr, identity }
     }
 
+    /// All of it is set, or nothing; the jitter may be left out.
     fn backoff(&mut self, prefix: &str, default: Backoff) -> Backoff {
         let min = self.read(&format!("{prefix}_MIN"), parse_duration);
         let max = self.read(&format!("{prefix}_MAX"), parse_duration);
-        let jitter = self.read(&format!("{prefix}_JITTER"), parse_any("a ratio"));
-        Backoff {
-            min: min.unwrap_or(default.min),
-            max: max.unwrap_or(default.max),
-            jitter: jitter.unwrap_or(default.jitter),
+        let jitter = self.read(&format!("{prefix}_JITTER"), parse_jitter);
+        match (min, max, jitter) {
+            (None, None, None) => return default,
+            (Some(min), Some(max), jitter) if !min.is_zero() && min <= max => {
+                return Backoff {
+                    min,
+                    max,
+                    jitter: jitter.unwrap_or(0.0),
+                }
+            }
+            _ => {}
         }
+        self.problems.push(Problem(format!(
+            "{PREFIX}{prefix}_MIN: expected it above zero and with {PREFIX}{prefix}_MAX, which is not smaller"
+        )));
+        default
     }
 
-    fn server_http2(&mut self, direction: &str) -> Http2 {
+    /// Octets of a head. The engine has one limit for all connections, so one that is set counts for
+    /// both directions, and the larger of two.
+    fn head_bytes(&mut self) -> u32 {
+        let set = ["INBOUND", "OUTBOUND"].map(|direction| {
+            let name = format!("{direction}_SERVER_HTTP2_MAX_HEADER_LIST_SIZE");
+            self.read(&name, parse_size)
+        });
+        set.into_iter().flatten().max().unwrap_or(HEAD_BYTES)
+    }
+
+    fn server_http2(&mut self, direction: &str, head_bytes: u32) -> Http2 {
         let prefix = format!("{direction}_SERVER_HTTP2");
         let stream = self.read(&format!("{prefix}_INITIAL_STREAM_WINDOW_SIZE"), parse_size);
         let connection = self.read(
@@ -315,6 +338,14 @@ impl Reader<'_> {
         );
         let (stream_window, connection_window) =
             stream.zip(connection).unwrap_or((65_535, 1 << 20));
+        // They are Linkerd's, and the engine's are its own.
+        for name in [
+            "MAX_FRAME_SIZE",
+            "MAX_PENDING_ACCEPT_RESET_STREAMS",
+            "MAX_SEND_BUF_SIZE",
+        ] {
+            self.read(&format!("{prefix}_{name}"), parse_size);
+        }
         let interval = self.read(&format!("{prefix}_KEEP_ALIVE_INTERVAL"), parse_duration);
         let timeout = self.read(&format!("{prefix}_KEEP_ALIVE_TIMEOUT"), parse_duration);
         Http2 {
@@ -323,9 +354,7 @@ impl Reader<'_> {
             keep_alive: interval.zip(timeout),
             max_concurrent_streams: self
                 .read(&format!("{prefix}_MAX_CONCURRENT_STREAMS"), parse_size),
-            head_bytes: self
-                .read(&format!("{prefix}_MAX_HEADER_LIST_SIZE"), parse_size)
-                .unwrap_or(HEAD_BYTES),
+            head_bytes,
             adaptive: self
                 .read(&format!("{prefix}_ADAPTIVE_FLOW_CONTROL"), parse_bool)
                 .unwrap_or(false),
@@ -366,7 +395,7 @@ impl Reader<'_> {
             ),
             discovery_idle_timeout: self
                 .duration(&key("DISCOVERY_IDLE_TIMEOUT"), defaults.discovery_idle),
-            server_http2: self.server_http2(name),
+            server_http2: self.server_http2(name, defaults.head_bytes),
         }
     }
 }
@@ -378,6 +407,7 @@ struct Defaults {
     failfast: Duration,
     discovery_idle: Duration,
     max_idle: &'static str,
+    head_bytes: u32,
 }
 
 fn parse_id(text: &str) -> Result<Id, String> {
@@ -405,6 +435,7 @@ pub fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Vec<Pro
         lookup,
         problems: Vec::new(),
     };
+    let head_bytes = r.head_bytes();
     let inbound = r.direction(
         "INBOUND",
         &Defaults {
@@ -413,6 +444,7 @@ pub fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Vec<Pro
             failfast: Duration::from_secs(1),
             discovery_idle: Duration::from_secs(90),
             max_idle: "MAX_IDLE_CONNS_PER_ENDPOINT",
+            head_bytes,
         },
     );
     let outbound = r.direction(
@@ -423,6 +455,7 @@ pub fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Vec<Pro
             failfast: Duration::from_secs(3),
             discovery_idle: Duration::from_secs(5),
             max_idle: "OUTBOUND_MAX_IDLE_CONNS_PER_ENDPOINT",
+            head_bytes,
         },
     );
     let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
@@ -495,7 +528,7 @@ pub fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Vec<Pro
                 .unwrap_or(1 << 20),
             keep_alive: None,
             max_concurrent_streams: None,
-            head_bytes: HEAD_BYTES,
+            head_bytes,
             adaptive: false,
             ping_idle: false,
         },
@@ -529,6 +562,9 @@ pub fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Vec<Pro
             .unwrap_or_default(),
         informational_headers: !hide,
         inbound_authority_labels: authority_labels.unwrap_or(false),
+        hostname_labels: r
+            .read("OUTBOUND_METRICS_HOSTNAME_LABELS", parse_bool)
+            .unwrap_or(false),
         identity: identity(&mut r),
         destination: r.control("DESTINATION"),
         destination_context: r.text("DESTINATION_CONTEXT").unwrap_or_default(),
@@ -593,6 +629,15 @@ fn identity(r: &mut Reader<'_>) -> Identity {
             "{PREFIX}IDENTITY_DISABLED: expected nothing, identity is mandatory"
         )));
     }
+    let refresh = (
+        r.duration("IDENTITY_MIN_REFRESH", Duration::from_secs(10)),
+        r.duration("IDENTITY_MAX_REFRESH", Duration::from_secs(86_400)),
+    );
+    if refresh.0 > refresh.1 {
+        r.problems.push(Problem(format!(
+            "{PREFIX}IDENTITY_MAX_REFRESH: expected it not below {PREFIX}IDENTITY_MIN_REFRESH"
+        )));
+    }
     let local = r.read("IDENTITY_LOCAL_NAME", parse_id);
     let server_id = r.read("IDENTITY_SERVER_ID", parse_id).or(local.clone());
     let server_name = r
@@ -613,10 +658,7 @@ fn identity(r: &mut Reader<'_>) -> Identity {
             .unwrap_or_else(|| Id::parse("unset").expect("a constant name is valid")),
         server_name: server_name.unwrap_or_default().to_ascii_lowercase(),
         svc: r.control("IDENTITY"),
-        refresh: (
-            r.duration("IDENTITY_MIN_REFRESH", Duration::from_secs(10)),
-            r.duration("IDENTITY_MAX_REFRESH", Duration::from_secs(86_400)),
-        ),
+        refresh,
     }
 }
 
@@ -684,6 +726,52 @@ mod tests {
             "dst.linkerd",
             settings.destination.identity.expect("an identity").as_str()
         );
+    }
+
+    #[test]
+    fn values_that_make_no_sense_together_are_problems() {
+        let out = "OUTBOUND_CONNECT_EXP_BACKOFF";
+        let (min, max, jitter) = (
+            format!("{out}_MIN"),
+            format!("{out}_MAX"),
+            format!("{out}_JITTER"),
+        );
+        for (pairs, problems) in [
+            (vec![(min.as_str(), "1s"), (&max, "2s")], 0),
+            (vec![(&min, "1s"), (&max, "2s"), (&jitter, "0.5")], 0),
+            (vec![(&min, "1s")], 1),
+            (vec![(&jitter, "0.5")], 1),
+            (vec![(&min, "2s"), (&max, "1s")], 1),
+            (vec![(&min, "0"), (&max, "1s")], 1),
+            (vec![(&min, "1s"), (&max, "2s"), (&jitter, "nan")], 1),
+            (vec![(&min, "1s"), (&max, "2s"), (&jitter, "-1")], 1),
+            (vec![("IDENTITY_MAX_REFRESH", "1s")], 1),
+            (vec![("OUTBOUND_METRICS_HOSTNAME_LABELS", "maybe")], 1),
+            (vec![("INBOUND_SERVER_HTTP2_MAX_FRAME_SIZE", "huge")], 1),
+        ] {
+            let mut map = minimal();
+            map.extend(pairs.iter().copied());
+            let found = read_map(&map).map_or_else(|problems| problems.len(), |_| 0);
+            assert_eq!(problems, found, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn one_limit_of_heads_counts_for_both_directions() {
+        for (inbound, outbound, expected) in [
+            ("", "", 65_536),
+            ("16384", "", 16_384),
+            ("", "131072", 131_072),
+            ("16384", "131072", 131_072),
+        ] {
+            let mut map = minimal();
+            map.insert("INBOUND_SERVER_HTTP2_MAX_HEADER_LIST_SIZE", inbound);
+            map.insert("OUTBOUND_SERVER_HTTP2_MAX_HEADER_LIST_SIZE", outbound);
+            let settings = read_map(&map).expect("valid");
+            for http2 in [settings.inbound.server_http2, settings.outbound.server_http2] {
+                assert_eq!(expected, http2.head_bytes, "{inbound} {outbound}");
+            }
+        }
     }
 
     #[test]

@@ -167,6 +167,14 @@ pub fn parse_size(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "a number below 2^31".into())
 }
 
+/// A share that is added to a delay at random.
+pub fn parse_jitter(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|jitter| (0.0..=100.0).contains(jitter))
+        .ok_or_else(|| "a ratio between 0 and 100".into())
+}
+
 /// Anything that parses, described by `expected`.
 pub fn parse_any<T: FromStr>(expected: &'static str) -> impl Fn(&str) -> Result<T, String> {
     move |text| text.parse().map_err(|_| expected.to_owned())
