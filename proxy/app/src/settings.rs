@@ -768,7 +768,10 @@ mod tests {
             map.insert("INBOUND_SERVER_HTTP2_MAX_HEADER_LIST_SIZE", inbound);
             map.insert("OUTBOUND_SERVER_HTTP2_MAX_HEADER_LIST_SIZE", outbound);
             let settings = read_map(&map).expect("valid");
-            for http2 in [settings.inbound.server_http2, settings.outbound.server_http2] {
+            for http2 in [
+                settings.inbound.server_http2,
+                settings.outbound.server_http2,
+            ] {
                 assert_eq!(expected, http2.head_bytes, "{inbound} {outbound}");
             }
         }

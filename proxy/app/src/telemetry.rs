@@ -95,8 +95,12 @@ pub struct Metrics {
     pub spans: SpanFamilies,
     /// Calls to the control plane.
     pub control: ControlFamilies,
-    /// Balancers.
-    pub balancers: BalancerFamilies,
+    /// Balancers of requests.
+    pub http_balancers: BalancerFamilies,
+    /// Balancers of connections of bytes.
+    pub tcp_balancers: BalancerFamilies,
+    /// Balancers of connections of TLS.
+    pub tls_balancers: BalancerFamilies,
     /// Retries on outbound routes.
     pub retry: RetryFamilies,
     cert_expiration: Arc<Family<Gauge>>,
@@ -186,7 +190,9 @@ impl Metrics {
             ),
             spans: SpanFamilies::new(&mut r),
             control: ControlFamilies::new(&mut r),
-            balancers: BalancerFamilies::new(&mut r, "outbound_http"),
+            http_balancers: BalancerFamilies::new(&mut r, "outbound_http"),
+            tcp_balancers: BalancerFamilies::new(&mut r, "outbound_tcp"),
+            tls_balancers: BalancerFamilies::new(&mut r, "outbound_tls"),
             retry: RetryFamilies::new(&mut r),
             cert_expiration: r.gauge(
                 "control_identity_cert_expiration_timestamp_seconds",

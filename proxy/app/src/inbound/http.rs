@@ -23,6 +23,7 @@ use ::http::{HeaderName, HeaderValue, Response};
 use linkerd_proxy_api::tap::tap_event::ProxyDirection;
 use linkerd_proxy_core::authorize::Peer;
 use linkerd_proxy_core::classify::is_grpc;
+use linkerd_proxy_core::dst::{self, Dst};
 use linkerd_proxy_core::engine::{self, code, Head, HeadEdit};
 use linkerd_proxy_core::failure::Failure;
 use linkerd_proxy_core::labels::Labels;
@@ -44,6 +45,7 @@ const CLIENTS_MAX: usize = 256;
 /// Streams that a client without an identity may have open when no setting says otherwise: those are
 /// anybody's, where a proxy in the mesh brings the requests of many.
 const STREAMS_OF_STRANGERS_MAX: u32 = 100;
+const HTTP_PORT: u16 = 80;
 /// Metric handles that one connection keeps.
 const HANDLES_MAX: usize = 64;
 
@@ -84,6 +86,8 @@ struct Handles {
     policy: Arc<ServerPolicy>,
     route: usize,
     authorization: Arc<Meta>,
+    /// The name that they are for, where the settings ask for it.
+    authority: Option<String>,
     http: Arc<HttpMetrics>,
     stream: Arc<stream::Handles>,
     allowed: Arc<Counter>,
@@ -255,7 +259,10 @@ impl Connection {
                 let accepted = &self.accepted;
                 let name = &authorization.meta.name;
                 audit(name, accepted.client, accepted.target, &accepted.tls);
-                let handles = self.handles(&policy, route, &authorization.meta);
+                let labelled = self.inbound.settings.inbound_authority_labels;
+                let authority = labelled.then(|| carried.request(authority).flatten());
+                let handles =
+                    self.handles(&policy, route, &authorization.meta, authority.flatten());
                 handles.allowed.add(1);
                 Some(handles)
             }
@@ -550,12 +557,14 @@ impl Connection {
         policy: &Arc<ServerPolicy>,
         route: usize,
         authorization: &Arc<Meta>,
+        authority: Option<String>,
     ) -> Rc<Handles> {
         let mut handles = self.handles.borrow_mut();
         let known = handles.iter().find(|known| {
             Arc::ptr_eq(&known.policy, policy)
                 && known.route == route
                 && Arc::ptr_eq(&known.authorization, authorization)
+                && known.authority == authority
         });
         if let Some(known) = known {
             return known.clone();
@@ -563,7 +572,12 @@ impl Connection {
         let meta = &policy.routes[route].meta;
         let metrics = &self.inbound.metrics;
         let [endpoint, allowed] = self.accepted.admitted_labels(policy, meta, authorization);
+        let endpoint = match &authority {
+            Some(authority) => endpoint.with("authority", authority),
+            None => endpoint,
+        };
         let made = Rc::new(Handles {
+            authority,
             policy: policy.clone(),
             route,
             authorization: authorization.clone(),
@@ -581,6 +595,17 @@ impl Connection {
         }
         handles.push(made.clone());
         made
+    }
+}
+
+/// The name that a request is for, with its port unless that is HTTP's; `None` for an address.
+fn authority(head: &Head) -> Option<String> {
+    let name = text_of(head, "l5d-dst-canonical");
+    let name = name.or(std::str::from_utf8(head.authority()).ok())?;
+    match dst::parse(name, HTTP_PORT)? {
+        Dst::Name(name) if name.port == HTTP_PORT => Some(name.host),
+        Dst::Name(name) => Some(format!("{}:{}", name.host, name.port)),
+        Dst::Addr(_) => None,
     }
 }
 

@@ -10,6 +10,7 @@ use super::profile::Found;
 use crate::http::heads::{text_of, Changes};
 use crate::http::worker::{Exchange as Carried, Signal};
 use crate::telemetry::exchange::Exchange;
+use crate::telemetry::route::RetryMetrics;
 use linkerd_proxy_core::classify::parse_code;
 use linkerd_proxy_core::engine::{code, Head};
 use linkerd_proxy_core::failure::Failure;
@@ -27,16 +28,24 @@ pub struct Plan<'a> {
     pub timeouts: Timeouts,
     /// The service profile's route, if requests follow a profile.
     pub profile: Option<Found<'a>>,
+    /// What is counted for its retries.
+    metrics: &'a RetryMetrics,
 }
 
 impl<'a> Plan<'a> {
     /// The rule's, changed by the client's headers where the rule lets them.
-    pub fn of(rule: &'a Rule, head: &Head, changes: &mut Changes) -> Self {
+    pub fn of(
+        rule: &'a Rule,
+        metrics: &'a RetryMetrics,
+        head: &Head,
+        changes: &mut Changes,
+    ) -> Self {
         let policy = &rule.policy;
         let mut plan = Self {
             retry: policy.retry.as_deref().map(Cow::Borrowed),
             timeouts: policy.timeouts,
             profile: None,
+            metrics,
         };
         let asks = |name: &&str| head.get(name.as_bytes()).is_some();
         if policy.obeys_headers && HEADERS.iter().any(asks) {
@@ -124,17 +133,17 @@ impl Connection {
             let sent = self.once(rule, plan, clock, request, changes).await;
             if !wants(retry, plan.profile, &sent, request).await {
                 if attempt > 0 && sent.is_ok() {
-                    rule.metrics.retry_successes.add(1);
+                    plan.metrics.retry_successes.add(1);
                 }
                 return sent;
             }
             if last {
-                rule.metrics.retry_limit_exceeded.add(1);
+                plan.metrics.retry_limit_exceeded.add(1);
                 return sent;
             }
             let granted = || plan.profile.is_none_or(|found| found.withdraw());
             if !carried.can_retry() || !granted() {
-                rule.metrics.retry_overflow.add(1);
+                plan.metrics.retry_overflow.add(1);
                 return sent;
             }
             if let Ok(mut answer) = sent {
@@ -147,7 +156,7 @@ impl Connection {
                     return Err(Error::Gone);
                 }
             }
-            rule.metrics.retry_requests.add(1);
+            plan.metrics.retry_requests.add(1);
             if let Some(backoff) = &retry.backoff {
                 let delay = crate::random::with(|rng| backoff.delay(attempt, rng));
                 let left = plan.timeouts.request.map_or(Duration::MAX, |limit| {

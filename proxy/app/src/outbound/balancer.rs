@@ -8,6 +8,7 @@ use super::memory::PATIENCE;
 use super::Outbound;
 use crate::control::watch::{follow, Event};
 use crate::telemetry::balancer::BalancerMetrics;
+use crate::telemetry::Metrics;
 use linkerd_proxy_api::convert::destination::{update, Update};
 use linkerd_proxy_api::destination as api;
 use linkerd_proxy_core::balance::{pick, two};
@@ -20,7 +21,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant};
 use tracing::{debug, info, warn};
@@ -34,12 +35,27 @@ const DRAWS: usize = 4;
 
 type Endpoints = Arc<Vec<Arc<Endpoint>>>;
 
+/// What is balanced: it is counted apart, and shares endpoints and their readiness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// Requests.
+    Http,
+    /// Connections of bytes.
+    Bytes,
+    /// Connections of TLS that go by name.
+    Tls,
+}
+
 /// The endpoints of a `name:port`.
 pub struct Balancer {
     path: String,
     load: Load,
     accrual: Option<Arc<Accrual>>,
-    metrics: BalancerMetrics,
+    /// Labels of parent and backend.
+    labels: Labels,
+    families: Arc<Metrics>,
+    /// By [`Traffic`], from its first use on.
+    metrics: [OnceLock<BalancerMetrics>; 3],
     me: Weak<Self>,
     outbound: Weak<Outbound>,
     endpoints: Mutex<Endpoints>,
@@ -70,15 +86,15 @@ impl Balancer {
         path: String,
         load: Load,
         accrual: Option<Arc<Accrual>>,
-        labels: &Labels,
+        labels: Labels,
     ) -> Arc<Self> {
-        let failfast = outbound.settings.outbound.failfast_timeout;
-        let metrics = BalancerMetrics::new(&outbound.metrics.balancers, labels, failfast);
         let balancer = Arc::new_cyclic(|me| Self {
             path,
             load,
             accrual,
-            metrics,
+            labels,
+            families: outbound.metrics.clone(),
+            metrics: Default::default(),
             me: me.clone(),
             outbound: Arc::downgrade(outbound),
             endpoints: Mutex::default(),
@@ -94,6 +110,39 @@ impl Balancer {
         ));
         *balancer.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
         balancer
+    }
+
+    /// What is counted for this kind of traffic.
+    fn counted(&self, traffic: Traffic) -> &BalancerMetrics {
+        self.metrics[traffic as usize].get_or_init(|| {
+            let failfast = self.outbound.upgrade().map(|outbound| {
+                let direction = &outbound.settings.outbound;
+                match traffic {
+                    Traffic::Http => direction.failfast_timeout,
+                    Traffic::Bytes | Traffic::Tls => direction.tcp_failfast_timeout,
+                }
+            });
+            let by_name = Labels::new().with("concrete", &self.path);
+            let (families, labels) = match traffic {
+                Traffic::Http => (&self.families.http_balancers, &self.labels),
+                Traffic::Bytes => (&self.families.tcp_balancers, &self.labels),
+                Traffic::Tls => (&self.families.tls_balancers, &by_name),
+            };
+            let made = BalancerMetrics::new(families, labels, failfast.unwrap_or_default());
+            let endpoints = self.snapshot();
+            if !endpoints.is_empty() {
+                // What was there before came at once, as far as this traffic can tell.
+                made.resets.add(1);
+                let ready = endpoints.iter().filter(|one| one.is_ready()).count();
+                made.endpoints(endpoints.len(), ready);
+            }
+            made
+        })
+    }
+
+    /// What is counted for every kind of traffic that there was.
+    fn all_counted(&self) -> impl Iterator<Item = &BalancerMetrics> {
+        self.metrics.iter().filter_map(OnceLock::get)
     }
 
     /// Whether it weighs and breaks like this.
@@ -143,27 +192,34 @@ impl Balancer {
     /// [`Failure::FailFast`] when none becomes ready, [`Failure::LoadShed`] when too many wait.
     pub async fn acquire(
         &self,
+        traffic: Traffic,
         deadline: Instant,
         capacity: usize,
     ) -> Result<Arc<Endpoint>, Failure> {
         match self.pick() {
             Some(endpoint) => {
-                self.metrics.request(Duration::ZERO);
+                self.counted(traffic).request(Duration::ZERO);
                 Ok(endpoint)
             }
             // Boxed, so that exchanges that need not wait stay small.
-            None => Box::pin(self.awaited(deadline, capacity)).await,
+            None => Box::pin(self.awaited(traffic, deadline, capacity)).await,
         }
     }
 
-    async fn awaited(&self, deadline: Instant, capacity: usize) -> Result<Arc<Endpoint>, Failure> {
+    async fn awaited(
+        &self,
+        traffic: Traffic,
+        deadline: Instant,
+        capacity: usize,
+    ) -> Result<Arc<Endpoint>, Failure> {
         let began = Instant::now();
+        let metrics = self.counted(traffic);
         if self.shut.load(Relaxed) {
             return Err(Failure::FailFast);
         }
         let waiting = self.waiting.fetch_add(1, Relaxed);
-        self.metrics.waiting.add(1);
-        let _waiter = Waiter(self);
+        metrics.waiting.add(1);
+        let _waiter = Waiter(self, metrics);
         if waiting >= capacity {
             return Err(Failure::LoadShed);
         }
@@ -173,12 +229,12 @@ impl Balancer {
             // Registered before looking, so that no change between both is missed.
             changed.as_mut().enable();
             if let Some(endpoint) = self.pick() {
-                self.metrics.request(began.elapsed());
+                metrics.request(began.elapsed());
                 return Ok(endpoint);
             }
             if tokio::time::timeout_at(deadline, changed).await.is_err() {
                 if !self.shut.swap(true, Relaxed) {
-                    self.metrics.shut();
+                    self.all_counted().for_each(BalancerMetrics::shut);
                     warn!(path = %self.path, "Service entering failfast");
                 }
                 return Err(Failure::FailFast);
@@ -203,7 +259,9 @@ impl Balancer {
     fn count(&self) {
         let endpoints = self.snapshot();
         let ready = endpoints.iter().filter(|one| one.is_ready()).count();
-        self.metrics.endpoints(endpoints.len(), ready);
+        for metrics in self.all_counted() {
+            metrics.endpoints(endpoints.len(), ready);
+        }
     }
 
     /// Replaces or changes the set; unchanged endpoints keep their connections and estimates.
@@ -216,10 +274,12 @@ impl Balancer {
             .iter()
             .map(|endpoint| (endpoint.facts.addr, endpoint.clone()))
             .collect();
-        match &change {
-            Change::Reset(_) => self.metrics.resets.add(1),
-            Change::Add(facts) => self.metrics.adds.add(facts.len() as u64),
-            Change::Remove(addrs) => self.metrics.removes.add(addrs.len() as u64),
+        for metrics in self.all_counted() {
+            match &change {
+                Change::Reset(_) => metrics.resets.add(1),
+                Change::Add(facts) => metrics.adds.add(facts.len() as u64),
+                Change::Remove(addrs) => metrics.removes.add(addrs.len() as u64),
+            }
         }
         match change {
             Change::Reset(facts) => {
@@ -278,22 +338,26 @@ impl Group for Balancer {
         self.snapshot().iter().filter(|one| one.is_ready()).count()
     }
 
+    fn taken_out(&self) {
+        self.count();
+    }
+
     fn opened(&self) {
         self.count();
         if self.shut.swap(false, Relaxed) {
-            self.metrics.opened();
+            self.all_counted().for_each(BalancerMetrics::opened);
             info!(path = %self.path, "Service has recovered");
         }
         self.changed.notify_waiters();
     }
 }
 
-struct Waiter<'a>(&'a Balancer);
+struct Waiter<'a>(&'a Balancer, &'a BalancerMetrics);
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Relaxed);
-        self.0.metrics.waiting.add(-1);
+        self.1.waiting.add(-1);
     }
 }
 

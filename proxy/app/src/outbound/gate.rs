@@ -9,6 +9,8 @@ use tracing::{info, warn};
 pub trait Group: Send + Sync {
     /// Endpoints that take requests now.
     fn ready(&self) -> usize;
+    /// Notes that an endpoint takes none for now.
+    fn taken_out(&self);
     /// Lets requests in again, because an endpoint may take them.
     fn opened(&self);
 }
@@ -57,7 +59,9 @@ impl Gate {
         // Looked up before the lock, because it asks the gates of all endpoints.
         let needed = sign != Sign::Success
             && self.ready_min > 0
-            && group.is_some_and(|group| group.ready() <= self.ready_min);
+            && group
+                .as_ref()
+                .is_some_and(|group| group.ready() <= self.ready_min);
         let mut breaker = self.lock();
         let was_open = breaker.is_open_for_requests(now_ns);
         let out = crate::random::with(|rng| breaker.responded(sign, needed, now_ns, rng));
@@ -65,6 +69,9 @@ impl Gate {
         drop(breaker);
         if let Some(delay) = out {
             warn!(addr = %self.addr, delay_ms = delay.as_millis(), "endpoint fails and is taken out");
+            if let Some(group) = group {
+                group.taken_out();
+            }
             tokio::spawn(wake_after(self.group.clone(), delay));
         } else if recovered {
             info!(addr = %self.addr, "endpoint has recovered");

@@ -1,9 +1,10 @@
 //! Requests to endpoints.
 
 use super::attempt::Plan;
+use super::balancer::Traffic;
 use super::endpoint::{original, Answer, Error, Request};
 use super::ingress::{Lookup, DST_OVERRIDE};
-use super::logical::{BackendTarget, Rule};
+use super::logical::{BackendTarget, Counted, Rule};
 use super::profile::Table;
 use super::{Outbound, Source};
 use crate::clock;
@@ -17,7 +18,7 @@ use crate::telemetry::spans::Side;
 use crate::telemetry::stream::Stream;
 use ::http::Response;
 use linkerd_proxy_core::classify::{is_grpc, parse_code};
-use linkerd_proxy_core::engine::{code, HeadEdit};
+use linkerd_proxy_core::engine::{code, Head, HeadEdit};
 use linkerd_proxy_core::failure::Failure;
 use linkerd_proxy_core::filter::Headers;
 use linkerd_proxy_core::labels::Labels;
@@ -212,14 +213,20 @@ impl Connection {
                 )
             }
         };
-        let stream = Stream::begin(&rule.stream);
+        let authority = || {
+            let text = |head: &Head| String::from_utf8_lossy(head.authority()).into_owned();
+            request.carried.request(text).unwrap_or_default()
+        };
+        let named = rule.named(&self.outbound.metrics, authority);
+        let counted = named.as_deref().unwrap_or(&rule.counted);
+        let stream = Stream::begin(&counted.stream);
         let profile = logical.profile.as_ref();
         let answered = self
-            .exchange(rule, matches, profile, request, changes)
+            .exchange((rule, counted), matches, profile, request, changes)
             .await;
         match answered {
             Ok(mut answer) => {
-                answer.ending.requests = Some(rule.stream.clone());
+                answer.ending.requests = Some(counted.stream.clone());
                 Ok(observed(request, answer, stream, 1))
             }
             Err(error) => Err(unanswered(error, stream)),
@@ -229,7 +236,7 @@ impl Connection {
     /// Applies the rule's filters around the request's attempts.
     async fn exchange(
         &self,
-        rule: &Rule,
+        (rule, counted): (&Rule, &Counted),
         matches: &[Match],
         profile: Option<&Table>,
         request: &Request,
@@ -237,7 +244,7 @@ impl Connection {
     ) -> Result<Box<Answer>, Error> {
         let planned = request.carried.request(|head| {
             changes.on_request(&rule.policy.filters, matches, head)?;
-            let mut plan = Plan::of(rule, head, &mut changes);
+            let mut plan = Plan::of(rule, &counted.retries, head, &mut changes);
             if let Some(profile) = profile {
                 plan.follow(profile.find(&Routed(head)));
                 changes.set("l5d-dst-canonical", profile.dst.as_bytes());
@@ -282,7 +289,10 @@ impl Connection {
             BackendTarget::Balance(balancer) => {
                 let deadline = Instant::from(clock::now()) + settings.failfast_timeout;
                 loop {
-                    let endpoint = match balancer.acquire(deadline, settings.queue_capacity).await {
+                    let endpoint = match balancer
+                        .acquire(Traffic::Http, deadline, settings.queue_capacity)
+                        .await
+                    {
                         Ok(endpoint) => endpoint,
                         Err(failure) => break Err(Error::Failed(failure)),
                     };

@@ -1,13 +1,13 @@
 //! A destination's policy with everything that its requests need at hand.
 
-use super::balancer::Balancer;
+use super::balancer::{Balancer, Traffic};
 use super::endpoint::Endpoint;
 use super::profile::Table;
 use super::Outbound;
 use crate::telemetry::bytes::Arrivals;
 use crate::telemetry::route::RetryMetrics;
 use crate::telemetry::stream::Handles;
-use crate::telemetry::{full_meta, route_meta};
+use crate::telemetry::{full_meta, route_meta, Metrics};
 use linkerd_proxy_core::breaker::Accrual;
 use linkerd_proxy_core::filter::Filter;
 use linkerd_proxy_core::labels::Labels;
@@ -16,7 +16,8 @@ use linkerd_proxy_core::outbound::{
     Backend as Facts, ByteRoute, ClientPolicy, Distribution, Load, Mirror as MirrorFacts, Protocol,
     Routes, RulePolicy, Target,
 };
-use std::sync::{Arc, PoisonError, Weak};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Everything resolved for one destination; replaced as a whole when anything changes.
 pub struct Logical {
@@ -40,14 +41,31 @@ pub struct Logical {
 pub struct Rule {
     /// What the rule demands.
     pub policy: RulePolicy,
-    /// What is counted for its retries.
-    pub metrics: RetryMetrics,
-    /// What is counted for its requests.
-    pub stream: Arc<Handles>,
+    /// What is counted for its requests, whatever they are for.
+    pub counted: Counted,
+    /// The same by hostname, where the settings ask for it.
+    named: Option<Named>,
     /// Where else they go.
     pub mirrors: Vec<Mirror>,
     backends: Vec<Backend>,
 }
+
+/// What is counted for the requests of a rule.
+pub struct Counted {
+    /// For their retries.
+    pub retries: RetryMetrics,
+    /// For themselves.
+    pub stream: Arc<Handles>,
+}
+
+/// What is counted for requests by the name that they are for.
+struct Named {
+    labels: Labels,
+    by_name: Mutex<BTreeMap<String, Arc<Counted>>>,
+}
+
+/// Hostnames of one rule that are kept at hand; clients choose them.
+const NAMES_MAX: usize = 1000;
 
 /// A rule for connections whose bytes are not read.
 pub struct ByteRule {
@@ -55,6 +73,8 @@ pub struct ByteRule {
     pub rule: Rule,
     /// Labels of parent and route.
     pub metrics: Labels,
+    /// What they are.
+    pub traffic: Traffic,
 }
 
 /// A backend at hand.
@@ -102,6 +122,45 @@ impl Rule {
         let chosen = crate::random::with(|rng| self.policy.distribution.pick(&ready, rng));
         chosen.and_then(|i| self.backends.get(i))
     }
+
+    /// What is counted for requests to `authority`, where the settings ask for that.
+    pub fn named(
+        &self,
+        metrics: &Metrics,
+        authority: impl FnOnce() -> String,
+    ) -> Option<Arc<Counted>> {
+        let named = self.named.as_ref()?;
+        let host = hostname(&authority());
+        let mut by_name = named.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = by_name.get(&host) {
+            return Some(known.clone());
+        }
+        if by_name.len() >= NAMES_MAX {
+            by_name.clear();
+        }
+        let labels = named.labels.clone().with("hostname", &host);
+        let made = Arc::new(Counted::new(metrics, labels, self.policy.grpc));
+        by_name.insert(host, made.clone());
+        Some(made)
+    }
+}
+
+impl Counted {
+    fn new(metrics: &Metrics, labels: Labels, grpc: bool) -> Self {
+        Self {
+            retries: RetryMetrics::new(metrics, &labels, grpc),
+            stream: Handles::new(metrics.routes.of(grpc), labels),
+        }
+    }
+}
+
+/// The host of an authority, in lower case.
+fn hostname(authority: &str) -> String {
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    host.to_ascii_lowercase()
 }
 
 impl Outbound {
@@ -123,7 +182,7 @@ impl Outbound {
         if let Some(known) = same_path.iter().filter_map(Weak::upgrade).find(alike) {
             return known;
         }
-        let balancer = Balancer::new(self, path.to_owned(), load, accrual.cloned(), &labels);
+        let balancer = Balancer::new(self, path.to_owned(), load, accrual.cloned(), labels);
         same_path.push(Arc::downgrade(&balancer));
         balancer
     }
@@ -169,11 +228,19 @@ impl Outbound {
                 .collect()
         };
         let (http1, http2) = (rules(&http1), rules(&http2));
+        let traffic = match &policy.protocol {
+            Protocol::Tls(_) => Traffic::Tls,
+            Protocol::Detect { .. }
+            | Protocol::Http1(_)
+            | Protocol::Http2(_)
+            | Protocol::Opaque(_) => Traffic::Bytes,
+        };
         let mut bytes = |route: &ByteRoute| {
             let plain = RulePolicy::plain(route.distribution.clone());
             ByteRule {
                 rule: self.rule(&parent, &route.meta, &plain, &mut forwards),
                 metrics: full_meta("parent", &parent).and(&route_meta("route", &route.meta)),
+                traffic,
             }
         };
         let opaque = bytes(&opaque);
@@ -220,11 +287,14 @@ impl Outbound {
             })
             .collect();
         let mirrors = self.mirrors(&policy.mirrors, &parent, forwards);
-        let labels = labels.with("hostname", "");
+        let named = self.settings.hostname_labels.then(|| Named {
+            labels: labels.clone(),
+            by_name: Mutex::default(),
+        });
         Rule {
             policy: policy.clone(),
-            metrics: RetryMetrics::new(&self.metrics, &labels, policy.grpc),
-            stream: Handles::new(self.metrics.routes.of(policy.grpc), labels),
+            counted: Counted::new(&self.metrics, labels.with("hostname", ""), policy.grpc),
+            named,
             mirrors,
             backends,
         }

@@ -3,6 +3,7 @@
 //! A copy never slows the request down: one that does not keep up is cut.
 //! Source: Gateway API HTTPRoute RequestMirror (behaviour).
 
+use super::balancer::Traffic;
 use super::endpoint::Request;
 use super::logical::{BackendTarget, Mirror};
 use super::Outbound;
@@ -87,7 +88,10 @@ impl Copy {
             BackendTarget::Balance(balancer) => {
                 let direction = &self.outbound.settings.outbound;
                 let deadline = Instant::now() + direction.failfast_timeout;
-                match balancer.acquire(deadline, direction.queue_capacity).await {
+                match balancer
+                    .acquire(Traffic::Http, deadline, direction.queue_capacity)
+                    .await
+                {
                     Ok(endpoint) => endpoint,
                     Err(_) => return false,
                 }

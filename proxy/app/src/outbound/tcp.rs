@@ -142,7 +142,11 @@ impl Outbound {
             BackendTarget::Forward(endpoint) => attempt(endpoint).await,
             BackendTarget::Balance(balancer) => loop {
                 let endpoint = balancer
-                    .acquire(deadline, self.settings.outbound.tcp_queue_capacity)
+                    .acquire(
+                        route.traffic,
+                        deadline,
+                        self.settings.outbound.tcp_queue_capacity,
+                    )
                     .await?;
                 match attempt(&endpoint).await {
                     Ok(connected) => return Ok(connected),

@@ -310,3 +310,33 @@ fn requests_to_the_proxy_itself_are_counted_as_those_of_applications() {
     let transport = labels(&[&source[..], &target, &tls, &srv].concat());
     expect(&page, "tcp_open_total", &transport, 2.0);
 }
+
+#[test]
+fn names_that_clients_choose_are_labels_where_that_is_set() {
+    let settings = [
+        ("OUTBOUND_METRICS_HOSTNAME_LABELS", "true"),
+        ("INBOUND_METRICS_AUTHORITY_LABELS", "unsafe"),
+    ];
+    let authority = linkerd_proxy_testkit::authority::Authority::generate();
+    let Some(mesh) = Mesh::start_with(world(), authority, &settings) else {
+        return;
+    };
+    mesh.server.serve(PORT, Kind::Http);
+    mesh.send(From::Meshed, SERVICE, get(Version::HTTP_11, "/"));
+    mesh.send(From::Meshed, SERVICE, get(Version::HTTP_2, "/"));
+    let page = mesh.client.metrics();
+    let label = "hostname=\"web.shop.svc.cluster.local\",http_status=\"200\",error=\"\"} 2";
+    let family = "outbound_http_route_request_statuses_total{";
+    assert!(
+        page.lines()
+            .any(|line| line.starts_with(family) && line.ends_with(label)),
+        "{page}"
+    );
+    let page = mesh.server.metrics();
+    let label = "authority=\"web.shop.svc.cluster.local\"} 2";
+    assert!(
+        page.lines()
+            .any(|line| line.starts_with("request_total{") && line.ends_with(label)),
+        "{page}"
+    );
+}

@@ -28,6 +28,29 @@ fn opaque_bytes_pass_encrypted() {
         assert_eq!(QUERY, answer, "{to}");
     }
     assert!(!capture.contains("binary that is no http"));
+    let page = mesh.client.metrics();
+    let balanced = |family: &str, end: &str| {
+        let mut lines = page.lines();
+        lines.any(|line| line.starts_with(family) && line.ends_with(end))
+    };
+    for (family, end) in [
+        ("outbound_tcp_balancer_p2c_endpoints{parent_group=", "} 1"),
+        (
+            "outbound_tcp_balancer_endpoints{parent_group=",
+            "endpoint_state=\"ready\"} 1",
+        ),
+        (
+            "outbound_tcp_balancer_queue_requests_total{parent_group=",
+            "} 1",
+        ),
+        (
+            "outbound_tcp_balancer_queue_gate_timeout_seconds{parent_group=",
+            "} 3",
+        ),
+    ] {
+        assert!(balanced(family, end), "{family}\n{page}");
+    }
+    assert!(!page.contains("outbound_http_balancer_"), "{page}");
     let answer = mesh.exchange(From::Unmeshed, POD, QUERY, QUERY.len());
     assert_eq!(QUERY, answer, "an unmeshed client");
 }
@@ -153,6 +176,9 @@ fn tls_goes_by_the_name_that_the_client_asks_for() {
     let page = mesh.client.metrics();
     assert!(page.contains("outbound_tls_route_open_total{"), "{page}");
     assert!(page.contains("hostname=\"good.example\""), "{page}");
+    let balanced =
+        format!("outbound_tls_balancer_queue_requests_total{{concrete=\"{AUTHORITY}\"}} 1");
+    assert!(page.contains(&balanced), "{page}");
 }
 
 #[test]
