@@ -2,6 +2,7 @@
 
 use crate::identity::Id;
 use crate::meta::Meta;
+use crate::octets::same;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -134,7 +135,9 @@ impl Authorization {
                 },
                 Peer::Mesh(Some(id)),
             ) => {
-                identities.iter().any(|name| name == id.as_str())
+                identities
+                    .iter()
+                    .any(|name| same(name.as_bytes(), id.as_str().as_bytes()))
                     || suffixes.iter().any(|suffix| {
                         suffix.is_empty()
                             || (!id.is_uri() && id.as_str().ends_with(suffix.as_str()))

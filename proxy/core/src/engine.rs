@@ -86,7 +86,8 @@ const POOLED_HEAD: usize = 16 * 1024;
 pub struct Engine {
     limits: Limits,
     start: Instant,
-    /// Time of the latest call, since `start`.
+    /// Time of the latest call, as the driver gave it and since `start`.
+    latest: Instant,
     now: Duration,
     conns: Slab<Conn>,
     streams: Slab<Stream>,
@@ -123,6 +124,7 @@ impl Engine {
         Self {
             limits,
             start: now,
+            latest: now,
             now: Duration::ZERO,
             conns: Slab::new(),
             streams: Slab::new(),
@@ -384,6 +386,20 @@ impl Engine {
         client.is_some_and(|client| client.recv == Side::Done)
     }
 
+    /// What became of `stream`, which is over.
+    pub fn summary(&self, stream: StreamId) -> Option<Summary> {
+        let server = self.streams.get(stream.0)?;
+        let client = server.peer.and_then(|client| self.streams.get(client));
+        server.reported.then(|| Summary {
+            request_bytes: server.received,
+            response_bytes: server.sent,
+            request_frames: server.frames,
+            response_frames: client.map(|client| client.frames).unwrap_or_default(),
+            failure: server.failure,
+            by_client: server.failed_here,
+        })
+    }
+
     /// How far `stream` is; `None` without a target.
     pub fn passed(&self, stream: StreamId) -> Option<Passed> {
         let server = self.streams.get(stream.0)?;
@@ -405,7 +421,7 @@ impl Engine {
                 if !self.is_current(event) {
                     continue;
                 }
-                if let Event::Finished { stream, .. } = event {
+                if let Event::Finished { stream } = event {
                     self.reap = Some(stream.0);
                 }
                 return Some(event);
@@ -444,14 +460,24 @@ impl Engine {
         }
     }
 
-    fn free(&mut self, stream: Stream) {
-        for head in [stream.head, stream.trailers].into_iter().flatten() {
+    fn free(&mut self, mut stream: Box<Stream>) {
+        for head in [stream.head.take(), stream.trailers.take()]
+            .into_iter()
+            .flatten()
+        {
             self.put_head(head);
         }
-        self.recycle(stream.backlog);
+        self.recycle(std::mem::take(&mut stream.backlog));
+        stream.copies.clear();
+        stream.replay = None;
+        self.streams.recycle(stream);
     }
 
     fn tick(&mut self, now: Instant) {
+        if self.latest == now {
+            return;
+        }
+        self.latest = now;
         self.now = self.now.max(now.saturating_duration_since(self.start));
     }
 

@@ -20,6 +20,7 @@ pub mod filter;
 pub mod identity;
 pub mod labels;
 pub mod meta;
+pub mod octets;
 pub mod outbound;
 pub mod path;
 pub mod profile;

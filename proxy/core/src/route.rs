@@ -3,6 +3,7 @@
 //! Source: linkerd2-proxy linkerd/http/route (precedence), Gateway API HTTPRoute and GRPCRoute.
 
 use crate::meta::Meta;
+use crate::octets::same;
 use regex::Regex;
 use std::sync::Arc;
 
@@ -239,7 +240,10 @@ fn match_path(m: &PathMatch, request: &dyn Request) -> Option<(usize, usize)> {
         PathMatch::Exact(exact) => (path == exact).then_some((exact.len(), 0)),
         PathMatch::Prefix(prefix) => {
             let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-            let rest = path.strip_prefix(prefix)?;
+            let (start, rest) = path.split_at_checked(prefix.len())?;
+            if !same(start.as_bytes(), prefix.as_bytes()) {
+                return None;
+            }
             (rest.is_empty() || rest.starts_with('/')).then_some((prefix.len().max(1), 0))
         }
         PathMatch::Regex(regex) => regex.is_match(path).then_some((path.len(), 0)),

@@ -164,8 +164,10 @@ impl Ending {
             Signal::Trailers => {
                 *trailers = carried.trailers(|head| self.trailers(head)).flatten();
             }
-            Signal::Finished(summary) => {
-                self.over(&summary, trailers.as_ref());
+            Signal::Finished => {
+                if let Some(summary) = carried.summary() {
+                    self.over(&summary, trailers.as_ref());
+                }
                 return true;
             }
             Signal::Response | Signal::Failed(_) => {}

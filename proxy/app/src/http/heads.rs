@@ -130,11 +130,13 @@ pub fn map_of(head: &Head) -> HeaderMap {
 
 type Field = (String, Vec<u8>);
 
-/// What is changed in a head beyond what every head needs.
+/// What is changed in a head beyond what every head needs: for most heads nothing, which is small.
 #[derive(Clone, Debug, Default)]
-pub struct Changes {
-    /// Another authority.
-    pub authority: Option<Vec<u8>>,
+pub struct Changes(Option<Box<Made>>);
+
+#[derive(Clone, Debug, Default)]
+struct Made {
+    authority: Option<Vec<u8>>,
     /// Another path and query.
     path: Option<Vec<u8>>,
     remove: Vec<String>,
@@ -145,25 +147,28 @@ pub struct Changes {
 impl Headers for Changes {
     fn add(&mut self, name: &str, value: &[u8]) {
         if name != HOST && !FRAMING.contains(&name) {
-            self.add.push((name.to_owned(), value.to_vec()));
+            let made = self.0.get_or_insert_default();
+            made.add.push((name.to_owned(), value.to_vec()));
         }
     }
 
     fn set(&mut self, name: &str, value: &[u8]) {
         if name == HOST {
-            self.authority = Some(value.to_vec());
+            self.0.get_or_insert_default().authority = Some(value.to_vec());
             return;
         }
         self.remove(name);
         if !FRAMING.contains(&name) {
-            self.set.push((name.to_owned(), value.to_vec()));
+            let made = self.0.get_or_insert_default();
+            made.set.push((name.to_owned(), value.to_vec()));
         }
     }
 
     fn remove(&mut self, name: &str) {
-        self.set.retain(|(set, _)| set != name);
-        self.add.retain(|(add, _)| add != name);
-        self.remove.push(name.to_owned());
+        let made = self.0.get_or_insert_default();
+        made.set.retain(|(set, _)| set != name);
+        made.add.retain(|(add, _)| add != name);
+        made.remove.push(name.to_owned());
     }
 }
 
@@ -201,8 +206,11 @@ impl Changes {
         }
         let rewritten = rewritten(filters, &routed, prefix);
         let (host, path) = rewritten.ok_or(Reply::Invalid)?;
-        self.authority = host.map(String::into_bytes).or(self.authority.take());
-        self.path = path.map(String::into_bytes).or(self.path.take());
+        if host.is_some() || path.is_some() {
+            let made = self.0.get_or_insert_default();
+            made.authority = host.map(String::into_bytes).or(made.authority.take());
+            made.path = path.map(String::into_bytes).or(made.path.take());
+        }
         request_headers(filters, self);
         Ok(())
     }
@@ -212,15 +220,20 @@ impl Changes {
         response_headers(filters, self);
     }
 
+    /// The other authority.
+    pub fn authority(&self) -> Option<&[u8]> {
+        self.0.as_ref()?.authority.as_deref()
+    }
+
     /// What `name` is set to.
     pub fn value(&self, name: &str) -> Option<&[u8]> {
-        let found = self.set.iter().find(|(set, _)| set == name);
+        let found = self.0.as_ref()?.set.iter().find(|(set, _)| set == name);
         found.map(|(_, value)| value.as_slice())
     }
 
     /// Sets what this sets in an answer of ours.
     pub fn apply(&self, map: &mut HeaderMap) {
-        for (name, value) in &self.set {
+        for (name, value) in self.0.iter().flat_map(|made| &made.set) {
             let name = HeaderName::from_bytes(name.as_bytes());
             if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
                 map.insert(name, value);
@@ -230,29 +243,27 @@ impl Changes {
 
     /// Does what `other` does after this.
     pub fn also(&mut self, other: Self) {
-        self.authority = other.authority.or(self.authority.take());
+        let Some(other) = other.0 else { return };
         for name in &other.remove {
             self.remove(name);
         }
-        self.set.extend(other.set);
-        self.add.extend(other.add);
+        let made = self.0.get_or_insert_default();
+        made.authority = other.authority.or(made.authority.take());
+        made.set.extend(other.set);
+        made.add.extend(other.add);
     }
 
     /// Calls `work` with an edit that does this on top of `base`.
     pub fn with_edit<T>(&self, base: HeadEdit<'_>, work: impl FnOnce(&HeadEdit<'_>) -> T) -> T {
-        let authority = base.authority.or(self.authority.as_deref());
-        let path = base.path.or(self.path.as_deref());
-        if self.remove.is_empty() && self.set.is_empty() && self.add.is_empty() {
-            return work(&HeadEdit {
-                authority,
-                path,
-                ..base
-            });
-        }
-        let removed = self.remove.iter().map(String::as_bytes);
+        let Some(made) = &self.0 else {
+            return work(&base);
+        };
+        let authority = base.authority.or(made.authority.as_deref());
+        let path = base.path.or(made.path.as_deref());
+        let removed = made.remove.iter().map(String::as_bytes);
         let remove: Vec<&[u8]> = base.remove.iter().copied().chain(removed).collect();
-        let set: Vec<(&[u8], &[u8])> = base.set.iter().copied().chain(pairs(&self.set)).collect();
-        let add: Vec<(&[u8], &[u8])> = base.add.iter().copied().chain(pairs(&self.add)).collect();
+        let set: Vec<(&[u8], &[u8])> = base.set.iter().copied().chain(pairs(&made.set)).collect();
+        let add: Vec<(&[u8], &[u8])> = base.add.iter().copied().chain(pairs(&made.add)).collect();
         work(&HeadEdit {
             authority,
             path,

@@ -116,10 +116,7 @@ thread_local! {
 
 /// Runs `work` with this thread's worker.
 fn with<T>(work: impl FnOnce(&Worker) -> T) -> T {
-    WORKER.with(|worker| {
-        worker.start();
-        work(worker)
-    })
+    WORKER.with(work)
 }
 
 /// Serves a connection's requests from now on, in the background.
@@ -181,6 +178,7 @@ impl Worker {
         }
     }
 
+    /// Begins the background work, with the first connection.
     fn start(&self) {
         if self.running.replace(true) {
             return;
@@ -217,6 +215,7 @@ impl Worker {
     }
 
     fn open(&self, io: Io, role: Role, protocol: Protocol, http2: Http2, kind: Kind) -> ConnId {
+        self.start();
         let id = self
             .engine
             .borrow_mut()
@@ -261,8 +260,8 @@ impl Worker {
                 Event::Failed { stream, failure } => {
                     self.signal(stream, Signal::Failed(failure));
                 }
-                Event::Finished { stream, summary } => {
-                    self.signal(stream, Signal::Finished(summary));
+                Event::Finished { stream } => {
+                    self.signal(stream, Signal::Finished);
                     self.forget(stream);
                 }
                 Event::Ready { conn } => self.ready(conn),
@@ -450,9 +449,9 @@ fn protocol(version: Version) -> Protocol {
 /// Flushes for as long as the thread lives.
 async fn turns(turn: Arc<Turn>) {
     loop {
+        // Woken by the first connection that is ready, it runs after all others that are, so that
+        // their writes go out together.
         turn.notify.notified().await;
-        // Every connection that is ready has its say first, so that their writes go out together.
-        tokio::task::yield_now().await;
         with(Worker::take_turn);
     }
 }

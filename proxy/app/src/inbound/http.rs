@@ -392,7 +392,7 @@ impl Connection {
                 match carried.signal().await {
                     Signal::Response => return Ok(()),
                     Signal::Failed(failure) => break failure,
-                    Signal::Finished(_) => return Err(Lost::Gone),
+                    Signal::Finished => return Err(Lost::Gone),
                     Signal::Body | Signal::Trailers => {}
                 }
             };

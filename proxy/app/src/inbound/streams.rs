@@ -124,8 +124,9 @@ impl Peer {
                         // When it is too late, the end follows.
                         let _ = exchange.forward_response(&HeadEdit::default());
                     }
-                    Signal::Finished(summary) => {
-                        if summary.failure.is_none() {
+                    Signal::Finished => {
+                        let summary = exchange.summary();
+                        if summary.is_some_and(|summary| summary.failure.is_none()) {
                             return Ok(());
                         }
                         meter.reset();

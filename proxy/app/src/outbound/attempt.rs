@@ -152,7 +152,7 @@ impl Connection {
             carried.release();
             // What the abandoned attempt still had to say is of no interest.
             while let Some(signal) = carried.ready_signal() {
-                if matches!(signal, Signal::Finished(_)) {
+                if matches!(signal, Signal::Finished) {
                     return Err(Error::Gone);
                 }
             }
@@ -287,7 +287,7 @@ async fn code_of_trailers(carried: Carried) -> Option<u16> {
     if !carried.response_is_whole() {
         match carried.signal().await {
             Signal::Body => carried.settled().await,
-            Signal::Trailers | Signal::Response | Signal::Failed(_) | Signal::Finished(_) => {}
+            Signal::Trailers | Signal::Response | Signal::Failed(_) | Signal::Finished => {}
         }
     }
     code()

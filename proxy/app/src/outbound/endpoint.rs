@@ -445,7 +445,7 @@ impl Endpoint {
                 match carried.signal().await {
                     Signal::Response => return Ok(()),
                     Signal::Failed(failure) => break failure,
-                    Signal::Finished(_) => return Err(Error::Gone),
+                    Signal::Finished => return Err(Error::Gone),
                     Signal::Body | Signal::Trailers => {}
                 }
             };
@@ -477,7 +477,7 @@ impl Endpoint {
         let carried = request.carried;
         let nameless = carried.request(|head| head.authority().is_empty());
         let nameless = nameless.ok_or(engine::Refusal::Gone)?;
-        let nameless = nameless && changes.authority.is_none();
+        let nameless = nameless && changes.authority().is_none();
         let fallback = nameless.then(|| self.facts.addr.to_string());
         let authority = self.facts.authority_override.as_deref();
         let authority = authority.or(fallback.as_deref()).map(str::as_bytes);

@@ -109,7 +109,7 @@ impl Connection {
     }
 
     /// Carries one request to where it goes, and its response back.
-    pub async fn carry(&self, carried: Carried, arrival: Arrival) {
+    pub async fn carry(&self, carried: Carried, mut arrival: Arrival) {
         let settings = &self.outbound.settings;
         let emit = settings.informational_headers;
         let version = match arrival.original {
@@ -138,7 +138,6 @@ impl Connection {
             let absolute = request.original.ends_with(b"form");
             request.original = original(true, absolute);
         }
-        let mut arrival = arrival;
         let span = carried.request(|head| {
             let tracer = &self.outbound.tracer;
             tracer.begin(Side::Server, "outbound", head, &arrival.request)

@@ -294,7 +294,7 @@ async fn answered(exchange: Exchange, limit: Duration) -> Answer {
                 Answer::Failed
             }
         },
-        Ok(Signal::Finished(_) | Signal::Body | Signal::Trailers) => Answer::Failed,
+        Ok(Signal::Finished | Signal::Body | Signal::Trailers) => Answer::Failed,
     }
 }
 
@@ -302,7 +302,10 @@ async fn answered(exchange: Exchange, limit: Duration) -> Answer {
 async fn finished(exchange: Exchange) -> Option<engine::Failure> {
     loop {
         match exchange.signal().await {
-            Signal::Finished(summary) => return summary.failure,
+            Signal::Finished => {
+                let lost = Some(engine::Failure::Cancelled);
+                return exchange.summary().map_or(lost, |summary| summary.failure);
+            }
             Signal::Failed(failure) => return Some(failure),
             Signal::Response | Signal::Body | Signal::Trailers => {}
         }

@@ -5,6 +5,7 @@ use super::Metrics;
 use crate::clock;
 use linkerd_proxy_core::classify::{classify, Class};
 use linkerd_proxy_core::labels::Labels;
+use linkerd_proxy_core::octets::same;
 use linkerd_proxy_core::profile::ResponseMatch;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -71,8 +72,10 @@ impl HttpMetrics {
 
     fn respond(&self, class: Class, error: &'static str) {
         let mut classes = self.classes.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (class, error);
-        if let Some((_, counter)) = classes.iter().find(|(known, _)| *known == key) {
+        let known = classes
+            .iter()
+            .find(|((known, kind), _)| *known == class && same(kind.as_bytes(), error.as_bytes()));
+        if let Some((_, counter)) = known {
             counter.add(1);
             return;
         }
@@ -95,7 +98,7 @@ impl HttpMetrics {
         let counter = self.responses.get(&labels);
         counter.add(1);
         if classes.len() < HANDLES_MAX {
-            classes.push((key, counter));
+            classes.push(((class, error), counter));
         }
     }
 

@@ -8,6 +8,7 @@ use crate::clock;
 use linkerd_proxy_core::classify::{code_name, Class};
 use linkerd_proxy_core::engine::Frames;
 use linkerd_proxy_core::labels::Labels;
+use linkerd_proxy_core::octets::same;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -198,13 +199,15 @@ impl Handles {
         }
     }
 
-    fn count(&self, outcome: Outcome) {
+    fn count(&self, (status, error): Outcome) {
         let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, counter)) = counters.iter().find(|(known, _)| *known == outcome) {
+        let known = counters
+            .iter()
+            .find(|((known, kind), _)| *known == status && same(kind.as_bytes(), error.as_bytes()));
+        if let Some((_, counter)) = known {
             counter.add(1);
             return;
         }
-        let (status, error) = outcome;
         let labels = self.labels.clone();
         let labels = match (self.grpc, status) {
             (true, code) => labels.with("grpc_status", code.map_or("UNKNOWN", code_name)),
@@ -214,7 +217,7 @@ impl Handles {
         let counter = self.statuses.get(&labels.with("error", error));
         counter.add(1);
         if counters.len() < HANDLES_MAX {
-            counters.push((outcome, counter));
+            counters.push(((status, error), counter));
         }
     }
 }

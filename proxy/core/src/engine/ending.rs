@@ -4,7 +4,7 @@ use super::conn::Proto;
 use super::h2::frame::{self, code};
 use super::slab::Key;
 use super::stream::Side;
-use super::{Engine, Event, Failure, Io, StreamId, Summary};
+use super::{Engine, Event, Failure, Io, StreamId};
 
 impl Engine {
     /// `stream` has sent everything.
@@ -68,22 +68,12 @@ impl Engine {
         if !state.closed || peer_open || state.reported {
             return;
         }
-        let answered = state.peer.and_then(|peer| self.streams.get(peer));
-        let summary = Summary {
-            request_bytes: state.received,
-            response_bytes: state.sent,
-            request_frames: state.frames,
-            response_frames: answered.map(|peer| peer.frames).unwrap_or_default(),
-            failure: state.failure,
-            by_client: state.failed_here,
-        };
         if let Some(state) = self.streams.get_mut(server) {
             state.reported = true;
         }
         self.end_copies(server);
         self.events.push_back(Event::Finished {
             stream: StreamId(server),
-            summary,
         });
     }
 

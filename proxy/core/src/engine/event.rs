@@ -129,12 +129,11 @@ pub enum Event {
         /// What happened.
         failure: Failure,
     },
-    /// The exchange is over; its views stay valid until the next poll.
+    /// The exchange is over: [`Engine::summary`] tells how it went. Its views stay valid until the
+    /// next poll.
     Finished {
         /// The exchange.
         stream: StreamId,
-        /// How it went.
-        summary: Summary,
     },
     /// A client connection can take another request (HTTP/1), or its capacity has changed (HTTP/2).
     Ready {

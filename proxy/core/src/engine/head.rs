@@ -6,6 +6,7 @@
 //! parsing and written anew by the side that sends.
 
 use super::names::{self, NameId, UNKNOWN};
+use crate::octets::same;
 
 /// A range of a head's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -156,13 +157,13 @@ impl Head {
     /// The values of every field called `name` (lower-case), in order.
     pub fn values<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         self.fields()
-            .filter(move |(found, _)| *found == name)
+            .filter(move |(found, _)| same(found, name))
             .map(|(_, value)| value)
     }
 
     /// The first value of `name` (lower-case).
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
-        let found = self.fields().find(|(found, _)| *found == name);
+        let found = self.fields().find(|(found, _)| same(found, name));
         found.map(|(_, value)| value)
     }
 
@@ -431,7 +432,8 @@ pub struct HeadEdit<'a> {
 
 impl HeadEdit<'_> {
     fn drops(&self, name: &[u8]) -> bool {
-        self.remove.contains(&name) || self.set.iter().any(|(set, _)| *set == name)
+        self.remove.iter().any(|removed| same(removed, name))
+            || self.set.iter().any(|(set, _)| same(set, name))
     }
 
     /// True when what the edit adds is fit to be written: no text can end a line or a name early,

@@ -6,6 +6,8 @@
 //! # Source
 //! RFC 7541 Appendix A (static table); RFC 9113 §8.2.2 (connection-specific fields).
 
+use crate::octets::same;
+
 /// Number of a well-known name; [`UNKNOWN`] stands for every other.
 pub type NameId = u8;
 
@@ -121,7 +123,7 @@ const fn first() -> [NameId; 62] {
     let mut ids = [UNKNOWN; 62];
     let mut index = 1;
     while index < ids.len() {
-        ids[index] = if same(TABLE[index - 1].0, TABLE[index].0) {
+        ids[index] = if equal(TABLE[index - 1].0, TABLE[index].0) {
             ids[index - 1]
         } else {
             index as NameId
@@ -149,7 +151,7 @@ const fn build() -> [NameId; SLOTS] {
     // Downwards, so that of equal names (":method" GET and POST) the first is found first.
     while index > 0 {
         let name = TABLE[index].0;
-        let first = index == 1 || !same(TABLE[index - 1].0, name);
+        let first = index == 1 || !equal(TABLE[index - 1].0, name);
         if first {
             let mut at = slot(name);
             while slots[at] != UNKNOWN {
@@ -162,7 +164,7 @@ const fn build() -> [NameId; SLOTS] {
     slots
 }
 
-const fn same(left: &[u8], right: &[u8]) -> bool {
+const fn equal(left: &[u8], right: &[u8]) -> bool {
     if left.len() != right.len() {
         return false;
     }
@@ -186,7 +188,7 @@ pub(super) fn lookup(name: &[u8]) -> NameId {
     let mut at = slot(name);
     loop {
         let id = INDEX[at];
-        if id == UNKNOWN || TABLE[id as usize].0 == name {
+        if id == UNKNOWN || same(TABLE[id as usize].0, name) {
             return id;
         }
         at = (at + 1) % SLOTS;

@@ -1,4 +1,10 @@
 //! A vector with free places, whose keys go stale when their place is given away.
+//!
+//! Values are boxed, so that they are not moved about, and so that after a burst an empty place
+//! holds no more than a pointer. Some boxes are kept for the next values.
+
+/// Most boxes that are kept.
+const SPARES_MAX: usize = 64;
 
 /// A place and the generation that owns it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,13 +24,14 @@ impl Key {
 #[derive(Debug)]
 struct Slot<T> {
     generation: u32,
-    value: Option<T>,
+    value: Option<Box<T>>,
 }
 
 #[derive(Debug)]
 pub(super) struct Slab<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
+    spares: Vec<Box<T>>,
 }
 
 impl<T> Slab<T> {
@@ -32,6 +39,7 @@ impl<T> Slab<T> {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
+            spares: Vec::new(),
         }
     }
 
@@ -40,9 +48,16 @@ impl<T> Slab<T> {
     }
 
     pub(super) fn insert(&mut self, value: T) -> Key {
+        let value = Some(match self.spares.pop() {
+            Some(mut spare) => {
+                *spare = value;
+                spare
+            }
+            None => Box::new(value),
+        });
         if let Some(index) = self.free.pop() {
             let slot = &mut self.slots[index as usize];
-            slot.value = Some(value);
+            slot.value = value;
             return Key {
                 index,
                 generation: slot.generation,
@@ -51,7 +66,7 @@ impl<T> Slab<T> {
         let index = self.slots.len() as u32;
         self.slots.push(Slot {
             generation: 0,
-            value: Some(value),
+            value,
         });
         Key {
             index,
@@ -61,9 +76,10 @@ impl<T> Slab<T> {
 
     pub(super) fn get(&self, key: Key) -> Option<&T> {
         let slot = self.slots.get(key.index as usize)?;
-        slot.value
-            .as_ref()
-            .filter(|_| slot.generation == key.generation)
+        if slot.generation != key.generation {
+            return None;
+        }
+        slot.value.as_deref()
     }
 
     pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
@@ -71,10 +87,10 @@ impl<T> Slab<T> {
         if slot.generation != key.generation {
             return None;
         }
-        slot.value.as_mut()
+        slot.value.as_deref_mut()
     }
 
-    pub(super) fn remove(&mut self, key: Key) -> Option<T> {
+    pub(super) fn remove(&mut self, key: Key) -> Option<Box<T>> {
         let slot = self.slots.get_mut(key.index as usize)?;
         if slot.generation != key.generation {
             return None;
@@ -83,6 +99,13 @@ impl<T> Slab<T> {
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(key.index);
         Some(value)
+    }
+
+    /// Takes back what [`Slab::remove`] gave, when nothing in it is of value any more.
+    pub(super) fn recycle(&mut self, spare: Box<T>) {
+        if self.spares.len() < SPARES_MAX {
+            self.spares.push(spare);
+        }
     }
 }
 
@@ -94,7 +117,7 @@ mod tests {
     fn a_stale_key_finds_nothing() {
         let mut slab = Slab::new();
         let first = slab.insert('a');
-        assert_eq!(Some('a'), slab.remove(first));
+        assert_eq!(Some(Box::new('a')), slab.remove(first));
         let second = slab.insert('b');
         assert_eq!(first.index, second.index);
         assert_eq!(None, slab.get(first));

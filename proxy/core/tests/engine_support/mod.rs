@@ -163,7 +163,9 @@ impl Rig {
                     let _ = self.engine.respond(stream, 502, &[], b"");
                 }
             }
-            Event::Finished { summary, .. } => self.finished.push(summary),
+            Event::Finished { stream } => {
+                self.finished.push(self.engine.summary(stream).unwrap());
+            }
             Event::Body { .. } | Event::Ready { .. } | Event::Draining { .. } => {}
         }
     }

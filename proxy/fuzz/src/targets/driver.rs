@@ -168,7 +168,7 @@ impl World {
                         let _ = self.engine.respond(stream, 502, &[], b"failed");
                     }
                 }
-                Event::Finished { stream, .. } => self.finished(stream),
+                Event::Finished { stream } => self.finished(stream),
                 _ => {}
             }
         }
@@ -231,7 +231,7 @@ impl World {
             self.engine.close(back, self.now);
         }
         while let Some(event) = self.engine.poll_event() {
-            if let Event::Finished { stream, .. } = event {
+            if let Event::Finished { stream } = event {
                 self.finished(stream);
             }
         }

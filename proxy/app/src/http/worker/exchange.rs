@@ -22,8 +22,8 @@ pub enum Signal {
     Trailers,
     /// The target failed before its response was forwarded; the exchange has no target.
     Failed(Failure),
-    /// It is over.
-    Finished(Summary),
+    /// It is over: see [`Exchange::summary`].
+    Finished,
 }
 
 type Carrying = Pin<Box<dyn Future<Output = ()>>>;
@@ -230,6 +230,11 @@ impl Exchange {
     /// Whether all of the response is there.
     pub fn response_is_whole(self) -> bool {
         self.engine(|engine| engine.response_is_whole(self.stream))
+    }
+
+    /// What became of it, once it is over.
+    pub fn summary(self) -> Option<Summary> {
+        self.engine(|engine| engine.summary(self.stream))
     }
 
     /// How far it is.

@@ -1,6 +1,7 @@
 //! Writes header blocks without a dynamic table.
 
 use crate::engine::names::{self, NameId};
+use crate::octets::same;
 
 /// Announces a dynamic table of size zero: the first octet of a connection's first block, so that
 /// no later setting of the peer can require another announcement (RFC 7541 §4.2).
@@ -56,7 +57,7 @@ fn exact(id: NameId, value: &[u8]) -> Option<NameId> {
         16 => 16,
         _ => return None,
     };
-    (id..=last).find(|&index| names::TABLE[usize::from(index)].1 == value)
+    (id..=last).find(|&index| same(names::TABLE[usize::from(index)].1, value))
 }
 
 #[cfg(test)]
