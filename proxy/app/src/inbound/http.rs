@@ -504,6 +504,8 @@ impl Connection {
                 .with("error", kind)
                 .and(&self.server_labels(&self.accepted.policy.borrow()));
             self.inbound.metrics.inbound_http_errors.get(&labels).add(1);
+            let Accepted { client, target, .. } = &self.accepted;
+            info!(%client, %target, error = answer.text, "request failed");
         }
         self.answer(request, &respond(failure, request.manner), answer.close);
     }

@@ -149,6 +149,8 @@ pub struct Answer {
     pub changes: Changes,
     /// It was carried as HTTP/2 in place of HTTP/1.
     pub carried: bool,
+    /// The application shall connect anew for its next request.
+    pub closes: bool,
     /// Watches over its time, if that is limited.
     pub clock: Option<Clock>,
 }
@@ -303,6 +305,13 @@ impl Endpoint {
             pending.responded();
         }
         Ok((reached, pending))
+    }
+
+    /// Whether its proxy says that the connection is of no more use. The application can only act on it
+    /// where it chose the endpoint itself.
+    pub fn gives_up(&self, carried: Carried) -> bool {
+        let said = |head: &Head| head.get(b"l5d-proxy-connection") == Some(b"close");
+        self.meshed && carried.response(said).unwrap_or(false)
     }
 
     /// What is counted for connections to it.

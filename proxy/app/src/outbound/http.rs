@@ -284,7 +284,13 @@ impl Connection {
         let stream = Stream::begin(&backend.stream);
         let answered = match &backend.target {
             BackendTarget::Fail => Err(Error::Failed(Failure::NoBackend)),
-            BackendTarget::Forward(endpoint) => endpoint.send(request, changes).await,
+            BackendTarget::Forward(endpoint) => {
+                let sent = endpoint.send(request, changes).await;
+                sent.map(|mut answer| {
+                    answer.closes = endpoint.gives_up(request.carried);
+                    answer
+                })
+            }
             BackendTarget::Balance(balancer) => {
                 let deadline = Instant::from(clock::now()) + settings.failfast_timeout;
                 loop {
@@ -321,6 +327,9 @@ impl Connection {
             remove: &STRIPPED[..if answer.carried { 3 } else { 2 }],
             ..HeadEdit::default()
         };
+        if answer.closes {
+            carried.close_client();
+        }
         let forwarded = answer
             .changes
             .with_edit(base, |edit| carried.forward_response(edit));

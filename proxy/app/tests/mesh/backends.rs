@@ -315,3 +315,26 @@ fn grpc_routes_are_counted_by_the_names_of_statuses() {
         }
     }
 }
+
+#[test]
+fn a_pod_whose_application_is_gone_ends_the_connection_of_whoever_chose_it() {
+    let pod = "10.9.0.2:9999";
+    let gone = Service::new("10.96.0.12:80", OTHER).endpoint(Endpoint::meshed(pod, SERVER_ID));
+    let Some(mesh) = start(world().service(gone), &[], Amendments::default()) else {
+        return;
+    };
+    // Behind a service, the next request may find another endpoint, so there it stays open.
+    for (to, closes) in [(pod, true), ("10.96.0.12:80", false)] {
+        let request = b"GET / HTTP/1.1\r\nhost: other\r\n\r\n";
+        let until = if closes { 1 << 20 } else { 47 };
+        let answer = mesh.exchange(From::Meshed, to, request, until);
+        let answer = String::from_utf8_lossy(&answer).to_lowercase();
+        assert!(answer.starts_with("http/1.1 502"), "{to}: {answer}");
+        assert_eq!(
+            closes,
+            answer.contains("connection: close"),
+            "{to}: {answer}"
+        );
+        assert!(!answer.contains("l5d-proxy-connection"), "{to}: {answer}");
+    }
+}

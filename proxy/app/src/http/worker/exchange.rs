@@ -157,12 +157,17 @@ impl Exchange {
         self.engine(|engine| engine.forward_response(self.stream, edit))
     }
 
+    /// Lets the client's connection take no further request after this one.
+    pub fn close_client(self) {
+        self.engine(|engine| engine.drain(self.conn, Instant::now()));
+    }
+
     /// Answers it here; with `close`, the client's connection takes no further request.
     pub fn respond(self, status: u16, fields: &[(&[u8], &[u8])], body: &[u8], close: bool) {
+        if close {
+            self.close_client();
+        }
         self.engine(|engine| {
-            if close {
-                engine.drain(self.conn, Instant::now());
-            }
             // It may have ended meanwhile, and then nobody waits for an answer.
             let _ = engine.respond(self.stream, status, fields, body);
         });
