@@ -68,6 +68,7 @@ fn another_thread(
     let there: io::Result<Vec<_>> = listeners.1.iter().map(duplicate).collect();
     let there = there?;
     let runtime = runtime()?;
+    inbound.metrics.runtimes.add(runtime.handle().clone());
     let serve = async move {
         let accept = |listener: std::net::TcpListener| TcpListener::from_std(listener);
         let listeners: io::Result<Vec<_>> = there.into_iter().map(accept).collect();
@@ -94,6 +95,7 @@ fn duplicate(listener: &TcpListener) -> io::Result<std::net::TcpListener> {
 async fn serve(settings: Settings, log: Log) -> Result<(), String> {
     let settings = Arc::new(settings);
     let metrics = Arc::new(Metrics::new(settings.metrics_retain_idle));
+    metrics.runtimes.add(tokio::runtime::Handle::current());
     let id = &settings.identity;
     let pair = key_pair(&id.dir, id.server_id.as_str())?;
     let bad = |error| format!("LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS: {error}");

@@ -10,6 +10,7 @@ pub mod exchange;
 pub mod process;
 pub mod registry;
 pub mod route;
+pub mod runtime;
 pub mod spans;
 pub mod stream;
 pub mod transport;
@@ -19,6 +20,7 @@ use crate::telemetry::bytes::{ByteFamilies, DetectFamilies};
 use crate::telemetry::registry::{Counter, Family, Gauge, Histogram, Registry};
 use crate::telemetry::route::ControlFamilies;
 use crate::telemetry::route::{ProfileFamilies, RetryFamilies};
+use crate::telemetry::runtime::Runtimes;
 use crate::telemetry::spans::SpanFamilies;
 use crate::telemetry::stream::Both;
 use linkerd_proxy_core::labels::Labels;
@@ -109,6 +111,8 @@ pub struct Metrics {
     build_info: Arc<Family<Gauge>>,
     rustls_info: Arc<Family<Gauge>>,
     started: SystemTime,
+    /// Runtimes of the worker threads.
+    pub runtimes: Runtimes,
     /// Shared with the meters of connections.
     pub closed: Arc<AtomicU64>,
 }
@@ -209,6 +213,7 @@ impl Metrics {
             build_info: r.gauge("proxy_build_info", "Proxy build info"),
             rustls_info: r.gauge("rustls_info", "Proxy TLS info"),
             started: SystemTime::now(),
+            runtimes: Runtimes::default(),
             closed: Arc::default(),
             registry: r,
         };
@@ -261,6 +266,7 @@ impl Metrics {
         let mut out = String::with_capacity(64 * 1024);
         self.registry.render(&mut out);
         process::render(&mut out, self.started);
+        self.runtimes.render(&mut out);
         out
     }
 }

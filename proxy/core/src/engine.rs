@@ -395,6 +395,9 @@ impl Engine {
             response_bytes: server.sent,
             request_frames: server.frames,
             response_frames: client.map(|client| client.frames).unwrap_or_default(),
+            request_sent: client
+                .and_then(|client| client.flushed_at)
+                .map(|at| self.start + at),
             failure: server.failure,
             by_client: server.failed_here,
         })

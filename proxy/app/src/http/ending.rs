@@ -127,7 +127,8 @@ impl Ending {
         if let Some(requests) = &self.requests {
             requests.request_pieces(&summary.request_frames);
         }
-        for stream in self.streams.iter().flatten() {
+        for stream in self.streams.iter_mut().flatten() {
+            stream.sent(summary.request_sent);
             stream.pieces(&summary.response_frames);
         }
         if let Some(tap) = &mut self.tap {

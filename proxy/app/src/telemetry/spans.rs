@@ -42,6 +42,7 @@ pub enum Side {
 
 /// Families of the export.
 pub struct SpanFamilies {
+    streams: Arc<Counter>,
     requests: Arc<Counter>,
     spans: Arc<Counter>,
     dropped: Arc<Counter>,
@@ -52,6 +53,10 @@ impl SpanFamilies {
     pub fn new(r: &mut Registry) -> Self {
         let mut make = |name: &str, help| r.counter(name, help).get(&Labels::new());
         Self {
+            streams: make(
+                "opentelemetry_span_export_streams",
+                "Total count of opened span export streams",
+            ),
             requests: make(
                 "opentelemetry_span_export_requests",
                 "Total count of trace export requests sent to the collector",
@@ -82,6 +87,7 @@ impl Tracer {
     pub fn start(client: Arc<Client>, resource: Vec<KeyValue>, families: &SpanFamilies) -> Self {
         let (spans, queue) = mpsc::channel(QUEUE_MAX);
         let dropped = families.dropped.clone();
+        families.streams.add(1);
         tokio::spawn(export(
             client,
             resource,

@@ -92,12 +92,12 @@ impl Both {
                 &format!("outbound_{kind}_route_backend_requests_total"),
                 "The total number of requests dispatched",
             )),
-            duration: Some(r.seconds(
+            duration: None,
+            response_duration: Some(r.seconds(
                 &format!("outbound_{kind}_route_backend_response_duration_seconds"),
                 "The time between request completion and response completion",
                 BACKEND_US,
             )),
-            response_duration: None,
             request_frames: None,
             response_frames: Some(r.bytes(
                 &format!("outbound_{kind}_route_backend_response_frame_size_bytes"),
@@ -226,6 +226,8 @@ impl Handles {
 pub struct Stream {
     handles: Option<Arc<Handles>>,
     started: Instant,
+    /// When the request was complete.
+    sent: Option<Instant>,
     status: Option<u16>,
 }
 
@@ -238,6 +240,7 @@ impl Stream {
         Self {
             handles: Some(handles.clone()),
             started: clock::now(),
+            sent: None,
             status: None,
         }
     }
@@ -254,6 +257,11 @@ impl Stream {
         if self.handles.as_ref().is_some_and(|handles| handles.grpc) {
             self.status = Some(code);
         }
+    }
+
+    /// Notes when the request was complete, from which on the response's time counts.
+    pub fn sent(&mut self, at: Option<Instant>) {
+        self.sent = at;
     }
 
     /// Notes the pieces in which the response's body came.
@@ -285,14 +293,18 @@ impl Stream {
         let Some(handles) = self.handles.take() else {
             return;
         };
-        let us = u64::try_from(clock::now().duration_since(self.started).as_micros())
-            .unwrap_or(u64::MAX);
-        for histogram in [&handles.duration, &handles.response_duration]
-            .into_iter()
-            .flatten()
-        {
-            histogram.record(us);
-        }
+        let now = clock::now();
+        let record = |histogram: &Option<Arc<Histogram>>, since: Instant| {
+            if let Some(histogram) = histogram {
+                let us = now.saturating_duration_since(since).as_micros();
+                histogram.record(u64::try_from(us).unwrap_or(u64::MAX));
+            }
+        };
+        record(&handles.duration, self.started);
+        record(
+            &handles.response_duration,
+            self.sent.unwrap_or(self.started),
+        );
         handles.count((self.status, error));
     }
 }

@@ -253,6 +253,10 @@ fn families_that_describe_the_proxy_are_there() {
         "outbound_tcp_transfer_cost_bytes_total{op=\"Send\",zone_locality=\"Unknown\"}",
         "control_destination_balancer_endpoints{addr=\"127.0.0.1:8086\",endpoint_state=\"ready\"} 1",
         "outbound_tcp_detect_http_results_total{",
+        "\ntokio_rt_workers 1\n",
+        "\ntokio_rt_busy_seconds_total ",
+        "\nopentelemetry_span_export_streams 0\n",
+        "status_code=\"200\",classification=\"success\",grpc_status=\"0\",error=\"\"} 1",
         "outbound_http_balancer_queue_gate_open_time_seconds{",
     ] {
         assert!(page.contains(part), "{part}\n{page}");
@@ -339,4 +343,45 @@ fn names_that_clients_choose_are_labels_where_that_is_set() {
             .any(|line| line.starts_with("request_total{") && line.ends_with(label)),
         "{page}"
     );
+}
+
+#[test]
+fn a_responses_time_counts_from_the_end_of_its_request() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
+    let Some(mesh) = Mesh::start(world()) else {
+        return;
+    };
+    mesh.server.serve(PORT, Kind::Http);
+    let send = || {
+        let answer = mesh.client.namespace.block_on(None, async {
+            let mut socket = tokio::net::TcpStream::connect(SERVICE).await?;
+            let head =
+                b"POST / HTTP/1.1\r\nhost: web\r\nconnection: close\r\ncontent-length: 2\r\n\r\na";
+            socket.write_all(head).await?;
+            tokio::time::sleep(PAUSE).await;
+            socket.write_all(b"b").await?;
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).await?;
+            std::io::Result::Ok(answer)
+        });
+        assert!(answer.expect("an answer").ends_with("ab"));
+    };
+    let sum = |page: &str, family: &str| -> f64 {
+        let sums = samples(page, &format!("{family}_sum"));
+        sums.iter().map(|(_, value)| value).sum()
+    };
+    // A busy machine may begin to look at a request late, so there are several.
+    eventually("requests take longer than their responses", || {
+        send();
+        let (client, server) = (mesh.client.metrics(), mesh.server.metrics());
+        let whole = sum(&client, "outbound_http_route_request_duration_seconds");
+        let response = sum(
+            &client,
+            "outbound_http_route_backend_response_duration_seconds",
+        );
+        let there = sum(&server, "inbound_http_request_duration_seconds")
+            - sum(&server, "inbound_http_response_duration_seconds");
+        (whole - response).min(there) >= 0.4
+    });
 }

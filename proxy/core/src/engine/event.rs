@@ -88,6 +88,8 @@ pub struct Summary {
     pub request_frames: Frames,
     /// Pieces in which the response's body arrived.
     pub response_frames: Frames,
+    /// When the whole request had been sent to the target, if it ever was.
+    pub request_sent: Option<Instant>,
     /// None when both messages passed completely.
     pub failure: Option<Failure>,
     /// The failure came from the client, or from its connection.
