@@ -35,6 +35,9 @@ class Unit:
     not_rust: tuple[str, ...] = ()
     """Files of which Rust needs nothing."""
 
+    not_python: tuple[str, ...] = ()
+    """Files of which Python needs nothing."""
+
 
 UNITS = (
     Unit(
@@ -42,6 +45,7 @@ UNITS = (
         "linkerd.gen",
         rust="proxy/api/src/gen",
         not_rust=("viz.proto", "viz_net.proto", "viz_tap.proto"),
+        not_python=("workload.proto",),
     ),
     Unit("demo/emojivoto", "demo.emojivoto.gen"),
 )
@@ -69,6 +73,7 @@ def protoc(*args: str) -> None:
 def python(unit: Unit, files: list[str]) -> dict[Path, str]:
     """The Python files of a unit, by path."""
     package = ROOT / unit.package.replace(".", "/")
+    files = [file for file in files if Path(file).name not in unit.not_python]
     own = {Path(file).stem + "_pb2" for file in files}
     result = {package / "__init__.py": '"""Generated messages and gRPC stubs."""\n'}
     with tempfile.TemporaryDirectory() as folder:

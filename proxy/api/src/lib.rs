@@ -40,6 +40,8 @@ generated! {
     tls_route,
     /// The first message on a direct connection between proxies.
     transport_header,
+    /// How a proxy outside of Kubernetes gets its certificate.
+    workload,
 }
 
 pub mod convert;

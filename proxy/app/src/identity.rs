@@ -3,11 +3,12 @@
 //! Source: linkerd2-proxy linkerd/proxy/identity-client, linkerd2 proxy-identity (behaviour).
 
 pub mod csr;
+pub mod spire;
 
 use crate::control::client::Client;
 use crate::net::anchors;
 use crate::net::tls::{Certified, MeshTls};
-use crate::settings::Identity;
+use crate::settings::identity::Certify;
 use crate::telemetry::Metrics;
 use linkerd_proxy_api::identity::{CertifyRequest, CertifyResponse};
 use rustls::pki_types::CertificateDer;
@@ -57,9 +58,11 @@ fn store(dir: &str, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     options.open(path)?.write_all(bytes)
 }
 
-/// Certifies at once and then at 70 % of each certificate's life, for ever.
+/// Certifies at once and then at 70 % of each certificate's life, for ever. With `told` the answers
+/// say which anchors to trust.
 pub async fn run(
-    settings: Identity,
+    settings: Certify,
+    told: bool,
     pair: KeyPair,
     client: Arc<Client>,
     tls: Arc<MeshTls>,
@@ -69,7 +72,7 @@ pub async fn run(
     let mut warned = started;
     let mut attempt = 0;
     loop {
-        let delay = match certify(&settings, &pair, &client, &tls).await {
+        let delay = match certify(&settings, told, &pair, &client, &tls).await {
             Ok(expires) => {
                 metrics.identity_refreshed(Ok(expires));
                 attempt = 0;
@@ -109,7 +112,8 @@ const RETRY: linkerd_proxy_core::backoff::Backoff = linkerd_proxy_core::backoff:
 };
 
 async fn certify(
-    settings: &Identity,
+    settings: &Certify,
+    told: bool,
     pair: &KeyPair,
     client: &Client,
     tls: &MeshTls,
@@ -117,7 +121,7 @@ async fn certify(
     let token = fs::read(&settings.token_file)
         .map_err(|error| format!("{}: {error}", settings.token_file))?;
     let request = CertifyRequest {
-        identity: settings.server_id.to_string(),
+        identity: tls.id().to_string(),
         token,
         certificate_signing_request: pair.csr.clone(),
     };
@@ -139,9 +143,7 @@ async fn certify(
             .into_iter()
             .map(CertificateDer::from),
     );
-    // A file is the word of whoever runs the pod, so it wins.
-    let told = settings.trust_anchors_file.is_none() && !response.trust_anchors.is_empty();
-    if told {
+    if told && !response.trust_anchors.is_empty() {
         // Told by a peer that the anchors of before vouch for.
         match anchors::of_der(response.trust_anchors).and_then(|roots| tls.trust(roots)) {
             Ok(true) => info!("trust anchors replaced"),

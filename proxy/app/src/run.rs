@@ -3,7 +3,7 @@
 use crate::admin::Admin;
 use crate::control::client::Client;
 use crate::drain::{Drain, Drainer};
-use crate::identity::{self, key_pair};
+use crate::identity::{self, key_pair, spire};
 use crate::inbound::Inbound;
 use crate::log::Log;
 use crate::net::accept::Room;
@@ -12,6 +12,7 @@ use crate::net::socket::{listen, Options};
 use crate::net::tls::MeshTls;
 use crate::outbound::{self, Outbound};
 use crate::policy::Policies;
+use crate::settings::identity::Certifier;
 use crate::settings::parse::parse_attributes;
 use crate::settings::{ControlAddr, Direction, Settings, Trace};
 use crate::tap::{self, Taps};
@@ -97,11 +98,15 @@ async fn serve(settings: Settings, log: Log) -> Result<(), String> {
     let metrics = Arc::new(Metrics::new(settings.metrics_retain_idle));
     metrics.runtimes.add(tokio::runtime::Handle::current());
     let id = &settings.identity;
-    let pair = key_pair(&id.dir, id.server_id.as_str())?;
     let bad = |error| format!("LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS: {error}");
     let roots = anchors::parse(&id.trust_anchors).map_err(bad)?;
     let (server_id, server_name) = (id.server_id.clone(), id.server_name.clone());
-    let tls = MeshTls::new(roots, server_id, server_name, settings.opaque_streams);
+    let tls = MeshTls::new(
+        roots.clone(),
+        server_id,
+        server_name,
+        settings.opaque_streams,
+    );
     let tls = Arc::new(tls.map_err(bad)?);
     if let Some(path) = &id.trust_anchors_file {
         tokio::spawn(anchors::follow(path.clone(), tls.clone()));
@@ -191,14 +196,21 @@ async fn serve(settings: Settings, log: Log) -> Result<(), String> {
         shutdown,
     });
     tokio::spawn(admin.run(admin_listener, admin_drainer.watch()));
-    let identity_client = client("identity", &settings.identity.svc);
-    tokio::spawn(identity::run(
-        settings.identity.clone(),
-        pair,
-        identity_client,
-        tls.clone(),
-        metrics,
-    ));
+    // A file of anchors is the word of whoever runs the pod, so it wins.
+    let told = id.trust_anchors_file.is_none();
+    match &id.certifier {
+        Certifier::Service(certify) => {
+            let pair = key_pair(&certify.dir, id.server_id.as_str())?;
+            let client = client("identity", &certify.svc);
+            let (certify, tls) = (certify.clone(), tls.clone());
+            tokio::spawn(identity::run(certify, told, pair, client, tls, metrics));
+        }
+        Certifier::Spire(agent) => {
+            let anchors = told.then_some(roots);
+            let (agent, tls) = (agent.clone(), tls.clone());
+            tokio::spawn(spire::run(agent, anchors, tls, metrics));
+        }
+    }
     let drainer = Drainer::new();
     let traffic = async {
         tls.ready().await;

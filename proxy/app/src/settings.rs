@@ -3,8 +3,10 @@
 //! Parsing is a pure function of a lookup and reports every problem at once.
 //! Source: linkerd2-proxy linkerd/app/src/env.rs (names, defaults, formats).
 
+pub mod identity;
 pub mod parse;
 
+use identity::Identity;
 use linkerd_proxy_core::access_log::Format;
 use linkerd_proxy_core::authorize::IpNet;
 use linkerd_proxy_core::backoff::Backoff;
@@ -134,27 +136,6 @@ pub struct Http2 {
     pub adaptive: bool,
     /// Whether connections without streams are pinged too.
     pub ping_idle: bool,
-}
-
-/// Who we are and how we prove it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Identity {
-    /// Where `key.p8` and `csr.der` are.
-    pub dir: String,
-    /// PEM.
-    pub trust_anchors: String,
-    /// A file of the same, which is read again while the proxy runs.
-    pub trust_anchors_file: Option<String>,
-    /// Read at every certification.
-    pub token_file: String,
-    /// The identity in our certificate.
-    pub server_id: Id,
-    /// The SNI that peers send.
-    pub server_name: String,
-    /// Who certifies.
-    pub svc: ControlAddr,
-    /// Bounds of the time between certifications.
-    pub refresh: (Duration, Duration),
 }
 
 /// All settings.
@@ -565,7 +546,7 @@ pub fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Vec<Pro
         hostname_labels: r
             .read("OUTBOUND_METRICS_HOSTNAME_LABELS", parse_bool)
             .unwrap_or(false),
-        identity: identity(&mut r),
+        identity: Identity::read(&mut r),
         destination: r.control("DESTINATION"),
         destination_context: r.text("DESTINATION_CONTEXT").unwrap_or_default(),
         policy: r.control("POLICY"),
@@ -623,45 +604,6 @@ fn trace(r: &mut Reader<'_>) -> Option<Trace> {
     })
 }
 
-fn identity(r: &mut Reader<'_>) -> Identity {
-    if r.text("IDENTITY_DISABLED").is_some() {
-        r.problems.push(Problem(format!(
-            "{PREFIX}IDENTITY_DISABLED: expected nothing, identity is mandatory"
-        )));
-    }
-    let refresh = (
-        r.duration("IDENTITY_MIN_REFRESH", Duration::from_secs(10)),
-        r.duration("IDENTITY_MAX_REFRESH", Duration::from_secs(86_400)),
-    );
-    if refresh.0 > refresh.1 {
-        r.problems.push(Problem(format!(
-            "{PREFIX}IDENTITY_MAX_REFRESH: expected it not below {PREFIX}IDENTITY_MIN_REFRESH"
-        )));
-    }
-    let local = r.read("IDENTITY_LOCAL_NAME", parse_id);
-    let server_id = r.read("IDENTITY_SERVER_ID", parse_id).or(local.clone());
-    let server_name = r
-        .text("IDENTITY_SERVER_NAME")
-        .or(local.map(|id| id.to_string()));
-    if server_id.is_none() || server_name.is_none() {
-        r.problems.push(Problem(format!(
-            "{PREFIX}IDENTITY_LOCAL_NAME: expected a name, or both {PREFIX}IDENTITY_SERVER_ID and \
-             {PREFIX}IDENTITY_SERVER_NAME"
-        )));
-    }
-    Identity {
-        dir: r.required("IDENTITY_DIR"),
-        trust_anchors: r.required("IDENTITY_TRUST_ANCHORS"),
-        trust_anchors_file: r.text("IDENTITY_TRUST_ANCHORS_FILE"),
-        token_file: r.required("IDENTITY_TOKEN_FILE"),
-        server_id: server_id
-            .unwrap_or_else(|| Id::parse("unset").expect("a constant name is valid")),
-        server_name: server_name.unwrap_or_default().to_ascii_lowercase(),
-        svc: r.control("IDENTITY"),
-        refresh,
-    }
-}
-
 /// Worker count; malformed values are ignored, as Linkerd does.
 /// Source: linkerd2-proxy linkerd2-proxy/src/rt.rs (rule).
 fn cores(r: &mut Reader<'_>) -> usize {
@@ -682,7 +624,7 @@ mod tests {
     use super::*;
     use std::collections::HashMap;
 
-    fn minimal() -> HashMap<&'static str, &'static str> {
+    pub(super) fn minimal() -> HashMap<&'static str, &'static str> {
         HashMap::from([
             ("IDENTITY_DIR", "/id"),
             ("IDENTITY_TRUST_ANCHORS", "pem"),
@@ -702,7 +644,7 @@ mod tests {
         ])
     }
 
-    fn read_map(map: &HashMap<&str, &str>) -> Result<Settings, Vec<Problem>> {
+    pub(super) fn read_map(map: &HashMap<&str, &str>) -> Result<Settings, Vec<Problem>> {
         read(&|name| {
             map.get(name.strip_prefix(PREFIX)?)
                 .map(|value| (*value).to_owned())
@@ -721,7 +663,10 @@ mod tests {
             Duration::from_secs(5),
             settings.outbound.discovery_idle_timeout
         );
-        assert_eq!(None, settings.identity.svc.identity);
+        let identity::Certifier::Service(certify) = settings.identity.certifier else {
+            panic!("the control plane certifies");
+        };
+        assert_eq!(None, certify.svc.identity);
         assert_eq!(
             "dst.linkerd",
             settings.destination.identity.expect("an identity").as_str()

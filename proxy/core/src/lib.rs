@@ -10,6 +10,7 @@ pub mod backoff;
 pub mod balance;
 pub mod breaker;
 pub mod classify;
+pub mod der;
 pub mod detect;
 pub mod dns;
 pub mod dst;

@@ -17,6 +17,7 @@ pub const TARGETS: &[Target] = &[
     ("detect_tls", targets::detect::tls),
     ("transport_header", targets::detect::transport_header),
     ("dns", targets::detect::dns),
+    ("certificates", targets::detect::certificates),
     ("engine_bytes", targets::engine::bytes),
     ("engine_split", targets::engine::split),
     ("engine_driver", targets::driver::driver),

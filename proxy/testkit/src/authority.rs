@@ -8,6 +8,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, SanType, PKCS_ECDSA_P256_SHA256,
 };
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::CertificateDer;
 use time::{Duration, OffsetDateTime};
 
 /// Clocks of the two sides may differ by this much.
@@ -18,6 +20,14 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     anchors: String,
     leaf_lifetime: Duration,
+}
+
+/// A certificate with its key, as a SPIFFE agent hands them out.
+pub struct Svid {
+    /// Leaf and issuers, DER one after the other.
+    pub chain: Vec<u8>,
+    /// PKCS#8 DER.
+    pub key: Vec<u8>,
 }
 
 /// A signed leaf.
@@ -76,6 +86,31 @@ impl Authority {
     /// The trust anchors, PEM.
     pub fn anchors(&self) -> &str {
         &self.anchors
+    }
+
+    /// The trust anchor, DER.
+    ///
+    /// # Panics
+    /// Never: the text was made from a certificate.
+    pub fn root(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(self.anchors.as_bytes()).expect("our own certificate")
+    }
+
+    /// Makes a key and certifies it for a URI.
+    ///
+    /// # Errors
+    /// `id` has letters that no URI has.
+    pub fn svid(&self, id: &str) -> Result<Svid, rcgen::Error> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::URI(id.try_into()?)];
+        params.not_before = OffsetDateTime::now_utc() - SKEW;
+        params.not_after = OffsetDateTime::now_utc() + self.leaf_lifetime;
+        let leaf = params.signed_by(&key, &self.issuer)?;
+        Ok(Svid {
+            chain: leaf.der().to_vec(),
+            key: key.serialize_der(),
+        })
     }
 
     /// Signs a DER request for `identity`, whatever names the request holds.

@@ -6,7 +6,7 @@ use std::io;
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::server::SendResponse;
 use http::{HeaderMap, HeaderValue, Response};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A request's method path and message may be this long.
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
@@ -17,6 +17,7 @@ pub(crate) enum Code {
     Ok = 0,
     InvalidArgument = 3,
     NotFound = 5,
+    PermissionDenied = 7,
     Unimplemented = 12,
 }
 
@@ -28,6 +29,8 @@ pub(crate) struct Status(pub(crate) Code, pub(crate) String);
 pub(crate) struct Call {
     /// `/package.Service/Method`.
     pub(crate) path: String,
+    /// What came with it.
+    pub(crate) metadata: HeaderMap,
     /// The request message.
     pub(crate) message: Bytes,
     respond: SendResponse<Bytes>,
@@ -69,8 +72,9 @@ impl Call {
 }
 
 /// Serves a connection until it ends: every call runs in a task of its own.
-pub(crate) async fn serve<F, S>(socket: TcpStream, handler: S) -> io::Result<()>
+pub(crate) async fn serve<I, F, S>(socket: I, handler: S) -> io::Result<()>
 where
+    I: AsyncRead + AsyncWrite + Unpin,
     S: Fn(Call) -> F + Clone + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
@@ -81,11 +85,12 @@ where
         let (request, respond) = accepted.map_err(io::Error::other)?;
         let handler = handler.clone();
         tokio::spawn(async move {
-            let path = request.uri().path().to_owned();
+            let (head, body) = request.into_parts();
             // A client that breaks off needs no answer.
-            if let Ok(message) = read_message(request.into_body()).await {
+            if let Ok(message) = read_message(body).await {
                 handler(Call {
-                    path,
+                    path: head.uri.path().to_owned(),
+                    metadata: head.headers,
                     message,
                     respond,
                     stream: None,

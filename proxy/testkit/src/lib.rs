@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! world (values) ──messages──▶ protobuf ──control──▶ gRPC on h2 ──▶ the proxy under test
-//! authority (CA) ──Certify───────────────────────┘
+//! authority (CA) ──Certify───────────────────────┘     workload: a SPIFFE agent on a unix socket
 //! echo: servers that show what reached them     client: requests that show what came back
 //! namespace, pod: network namespaces with redirect rules and a real proxy process
 //! ```
@@ -19,4 +19,5 @@ mod grpc;
 pub mod messages;
 pub mod namespace;
 pub mod pod;
+pub mod workload;
 pub mod world;

@@ -434,6 +434,7 @@ fn any_path() -> http_route::HttpRouteMatch {
 
 fn weighted(endpoint: &Endpoint) -> dst::WeightedAddr {
     use dst::protocol_hint::{OpaqueTransport, Protocol as Hint};
+    use dst::tls_identity::Strategy;
     let name = |name: &String| dst::tls_identity::DnsLikeIdentity { name: name.clone() };
     let protocol = match (endpoint.opaque, endpoint.h2) {
         (true, _) => Some(Hint::Opaque(dst::protocol_hint::Opaque {})),
@@ -449,8 +450,13 @@ fn weighted(endpoint: &Endpoint) -> dst::WeightedAddr {
         weight: WEIGHT,
         metric_labels: endpoint.labels.clone(),
         tls_identity: endpoint.identity.as_ref().map(|identity| dst::TlsIdentity {
-            strategy: Some(dst::tls_identity::Strategy::DnsLikeIdentity(name(identity))),
-            server_name: Some(name(identity)),
+            strategy: Some(if identity.contains("://") {
+                let uri = identity.clone();
+                Strategy::UriLikeIdentity(dst::tls_identity::UriLikeIdentity { uri })
+            } else {
+                Strategy::DnsLikeIdentity(name(identity))
+            }),
+            server_name: Some(name(endpoint.server_name.as_ref().unwrap_or(identity))),
         }),
         protocol_hint: hinted.then_some(dst::ProtocolHint {
             opaque_transport,

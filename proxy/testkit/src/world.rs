@@ -40,6 +40,9 @@ pub struct Endpoint {
     /// Its mesh identity; without one the connection is plaintext.
     #[serde(default)]
     pub identity: Option<String>,
+    /// The SNI that means it; its identity without one, unless that is a URI.
+    #[serde(default)]
+    pub server_name: Option<String>,
     /// Whether HTTP/1 may be carried over HTTP/2 to its proxy.
     #[serde(default)]
     pub h2: bool,
@@ -169,6 +172,7 @@ impl Endpoint {
         Self {
             address,
             identity: None,
+            server_name: None,
             h2: false,
             opaque: false,
             inbound_port: None,
@@ -189,6 +193,13 @@ impl Endpoint {
             inbound_port: Some(4143),
             ..Self::plain(address)
         }
+    }
+
+    /// Sets the SNI that means it.
+    #[must_use]
+    pub fn server_name(mut self, name: &str) -> Self {
+        self.server_name = Some(name.to_owned());
+        self
     }
 
     /// Marks the bytes as opaque.

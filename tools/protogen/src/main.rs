@@ -24,10 +24,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let Some(stem) = path.file_stem().and_then(|s| s.to_str()) else {
             continue;
         };
-        let short = if stem == "transport.l5d.io" {
-            "transport_header"
-        } else {
-            stem.rsplit('.').next().unwrap_or(stem)
+        let short = match stem {
+            "transport.l5d.io" => "transport_header",
+            // What has no package.
+            "_" => "workload",
+            _ => stem.rsplit('.').next().unwrap_or(stem),
         };
         fs::rename(&path, out.join(format!("{short}.rs")))?;
     }

@@ -1,8 +1,7 @@
 //! Calls to one part of the control plane, spread over all its replicas.
 
-use super::grpc::{code, encode, Status, Streaming};
+use super::grpc::{self, code, encode, Status, Streaming};
 use super::replica::{Call, Replica};
-use crate::http::body::Body;
 use crate::net::resolve::{resolve, Resolved};
 use crate::net::socket::Options;
 use crate::net::tls::MeshTls;
@@ -12,7 +11,7 @@ use crate::telemetry::exchange::{Exchange, HttpMetrics};
 use crate::telemetry::registry::{Counter, Family};
 use crate::telemetry::route::ControlFamilies;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Response;
 use hyper::body::Incoming;
 use linkerd_proxy_core::labels::Labels;
 use prost::Message;
@@ -128,25 +127,7 @@ impl Client {
                 return Err(status);
             }
         };
-        let code = response.headers().get("grpc-status");
-        exchange.head(response.status().as_u16(), code.map(|code| code.as_bytes()));
-        if let Some(status) = Status::from_headers(response.headers()) {
-            if status.code != 0 {
-                return Err(status);
-            }
-        }
-        if response.status() != http::StatusCode::OK {
-            let code = match response.status().as_u16() {
-                404 => code::UNIMPLEMENTED,
-                403 => 7,
-                _ => code::UNAVAILABLE,
-            };
-            return Err(Status::new(
-                code,
-                format!("http status {}", response.status()),
-            ));
-        }
-        Ok(Streaming::new(response.into_body(), exchange, call))
+        Streaming::open(response, exchange, Some(call))
     }
 
     /// Sends to the least loaded of two replicas, and to others when it cannot be reached.
@@ -159,11 +140,7 @@ impl Client {
             let at = choose(&replicas, &untried);
             untried.retain(|i| *i != at);
             let replica = &replicas[at];
-            let request = Request::post(format!("http://{}{path}", self.target.addr))
-                .header("content-type", "application/grpc")
-                .header("te", "trailers")
-                .body(Body::full(message.clone()))
-                .map_err(|error| Status::new(code::INTERNAL, error))?;
+            let request = grpc::request(&self.target.addr, path, message.clone())?;
             let call = Call::to(replica.clone());
             let timeout = self.connect_timeout;
             let sender = replica.sender(&self.target, &self.tls, timeout, self.options);

@@ -3,9 +3,10 @@
 //! Source: grpc/grpc doc/PROTOCOL-HTTP2.md.
 
 use super::replica::Call;
+use crate::http::body::Body;
 use crate::telemetry::exchange::Exchange;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use prost::Message;
@@ -25,6 +26,8 @@ pub mod code {
     pub const NOT_FOUND: u16 = 5;
     /// Not now, not ever in this state.
     pub const FAILED_PRECONDITION: u16 = 9;
+    /// The caller is not allowed to.
+    pub const PERMISSION_DENIED: u16 = 7;
     /// The server does not know the method.
     pub const UNIMPLEMENTED: u16 = 12;
     /// A message was malformed.
@@ -117,6 +120,22 @@ pub fn encode(message: &impl Message) -> Bytes {
     out.freeze()
 }
 
+/// A call of one message, as [`encode`] makes it.
+///
+/// # Errors
+/// When `authority` and `path` make no URI.
+pub fn request(
+    authority: impl fmt::Display,
+    path: &str,
+    message: Bytes,
+) -> Result<Request<Body>, Status> {
+    Request::post(format!("http://{authority}{path}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(Body::full(message))
+        .map_err(|error| Status::new(code::INTERNAL, error))
+}
+
 /// Takes the next whole message out of `buf`.
 ///
 /// # Errors
@@ -152,21 +171,44 @@ pub fn decode<M: Message + Default>(buf: &mut BytesMut) -> Result<Option<M>, Sta
 pub struct Streaming<M> {
     body: Incoming,
     exchange: Exchange,
-    _call: Call,
+    _call: Option<Call>,
     buf: BytesMut,
     kind: PhantomData<fn() -> M>,
 }
 
 impl<M: Message + Default> Streaming<M> {
-    /// Reads messages from `body`; `exchange` sees its end, and `call` counts until then.
-    pub fn new(body: Incoming, exchange: Exchange, call: Call) -> Self {
-        Self {
-            body,
-            exchange,
-            _call: call,
-            buf: BytesMut::new(),
-            kind: PhantomData,
+    /// Reads messages from `response`; `exchange` sees its end, and `call` counts until then.
+    ///
+    /// # Errors
+    /// The server's status, if it came at once.
+    pub fn open(
+        response: Response<Incoming>,
+        mut exchange: Exchange,
+        call: Option<Call>,
+    ) -> Result<Self, Status> {
+        let code = response.headers().get("grpc-status");
+        exchange.head(response.status().as_u16(), code.map(|code| code.as_bytes()));
+        if let Some(status) = Status::from_headers(response.headers()) {
+            if status.code != 0 {
+                return Err(status);
+            }
         }
+        let code = match response.status() {
+            StatusCode::OK => {
+                return Ok(Self {
+                    body: response.into_body(),
+                    exchange,
+                    _call: call,
+                    buf: BytesMut::new(),
+                    kind: PhantomData,
+                })
+            }
+            StatusCode::NOT_FOUND => code::UNIMPLEMENTED,
+            StatusCode::FORBIDDEN => code::PERMISSION_DENIED,
+            _ => code::UNAVAILABLE,
+        };
+        let reason = format!("http status {}", response.status());
+        Err(Status::new(code, reason))
     }
 
     /// The next message; `None` when the server ended the stream cleanly.

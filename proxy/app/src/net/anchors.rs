@@ -40,6 +40,16 @@ pub fn of_der(certs: Vec<Vec<u8>>) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
+/// Anchors and those that are not among them.
+pub fn union(mut roots: RootCertStore, more: RootCertStore) -> RootCertStore {
+    for anchor in more.roots {
+        if !roots.roots.contains(&anchor) {
+            roots.roots.push(anchor);
+        }
+    }
+    roots
+}
+
 /// Follows a file of anchors for ever; what is broken or gone leaves those in force that are.
 ///
 /// Reading beats being notified: a volume that Kubernetes replaces is another file afterwards.

@@ -206,6 +206,16 @@ impl<T> OkOrDefault<T> for Option<T> {
     }
 }
 
+/// `unix:/path`, `unix:///path` or a path: where a local service listens.
+pub fn parse_socket(text: &str) -> Result<String, String> {
+    let path = text.strip_prefix("unix:").unwrap_or(text);
+    let path = path.strip_prefix("//").unwrap_or(path);
+    let absolute = path.starts_with('/') && path.len() > 1;
+    absolute
+        .then(|| path.to_owned())
+        .ok_or_else(|| "unix: and the path of a socket".into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

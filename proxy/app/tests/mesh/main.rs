@@ -18,6 +18,7 @@ mod opaque;
 mod policy;
 mod rewrite;
 mod routes;
+mod spire;
 mod streams;
 mod tap;
 mod trace;

@@ -1,5 +1,6 @@
-//! The first bytes of a connection, and answers of name servers.
+//! The first bytes of a connection, answers of name servers, and chains of certificates.
 
+use linkerd_proxy_core::der;
 use linkerd_proxy_core::detect::{self, Http, Tls};
 use linkerd_proxy_core::dns;
 use linkerd_proxy_core::transport_header::{Decoded, Header};
@@ -40,6 +41,18 @@ pub fn transport_header(input: &[u8]) {
             Decoded::Header(header, written.len()),
             Header::decode(&written)
         );
+    }
+}
+
+/// Certificates one after the other: nothing is lost between them.
+pub fn certificates(input: &[u8]) {
+    let _ = der::not_after(input);
+    if let Some(all) = der::certificates(input) {
+        assert_eq!(input, all.concat());
+        for one in all {
+            let _ = der::not_after(one);
+            assert_eq!(Some(vec![one]), der::certificates(one));
+        }
     }
 }
 

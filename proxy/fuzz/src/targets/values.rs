@@ -92,6 +92,7 @@ pub fn settings(input: &[u8]) {
     let _ = parse::parse_ips(text);
     let _ = parse::parse_nets(text);
     let _ = parse::parse_size(text);
+    let _ = parse::parse_socket(text);
     if let Ok(ports) = parse::parse_ports(text) {
         let _ = (ports.contains(0), ports.contains(u16::MAX));
     }
