@@ -60,11 +60,12 @@ impl Identity {
             )));
         }
         let local = r.read("IDENTITY_LOCAL_NAME", parse_id);
-        let server_id = local.clone().or(r.read("IDENTITY_SERVER_ID", parse_id));
+        let server_id = local
+            .clone()
+            .or_else(|| r.read("IDENTITY_SERVER_ID", parse_id));
         let server_name = local
             .map(|id| id.to_string())
-            .or(r.text("IDENTITY_SERVER_NAME"))
-            .map(|name| name.to_ascii_lowercase());
+            .or_else(|| r.read("IDENTITY_SERVER_NAME", parse_name));
         let certifier = match Spire::read(r) {
             Some(spire) => Certifier::Spire(spire),
             None => Certifier::Service(Certify::read(r)),
@@ -139,6 +140,13 @@ impl Spire {
     }
 }
 
+/// A name as clients send it for SNI.
+fn parse_name(text: &str) -> Result<String, String> {
+    let name = Id::parse(text).filter(|id| !id.is_uri());
+    let name = name.ok_or("a DNS name")?;
+    Ok(name.to_string())
+}
+
 fn is_spiffe(id: &Id) -> bool {
     let scheme = id.as_str().split_once("://").map(|(scheme, _)| scheme);
     scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("spiffe"))
@@ -178,8 +186,10 @@ mod tests {
             assert_eq!(Duration::from_secs(1), spire.backoff.max);
             for other in [
                 ("IDENTITY_SERVER_ID", "vm.cluster.local"),
+                ("IDENTITY_SERVER_NAME", ID),
                 (name, "tcp://a:1"),
             ] {
+                let mut map = map.clone();
                 map.insert(other.0, other.1);
                 assert!(read_map(&map).is_err(), "{other:?}");
             }
@@ -188,5 +198,20 @@ mod tests {
         let text = "LINKERD2_PROXY_IDENTITY_SERVER_ID=spiffe://";
         let found = problems.iter().any(|problem| problem.0.starts_with(text));
         assert!(found, "{problems:?}");
+    }
+
+    #[test]
+    fn without_spire_the_id_is_the_server_name() {
+        for (id, name, valid) in [
+            ("web.ns", "web.ns", true),
+            ("web.ns.", "WEB.ns", true),
+            ("web.ns", "other.ns", false),
+        ] {
+            let mut map = minimal();
+            map.remove("IDENTITY_LOCAL_NAME");
+            map.insert("IDENTITY_SERVER_ID", id);
+            map.insert("IDENTITY_SERVER_NAME", name);
+            assert_eq!(valid, read_map(&map).is_ok(), "{id} {name}");
+        }
     }
 }
