@@ -45,14 +45,23 @@ impl Namespace {
         namespace
     }
 
-    /// Joins two namespaces by a veth pair named eth0 in both, with these addresses and routes.
+    /// Joins two namespaces by a veth pair named eth0 in both, with these addresses, of one family, and
+    /// routes.
     pub fn join(&self, own: &str, peer: &Namespace, other: &str) {
         let path = peer.path();
         self.command(&format!(
             "ip link add eth0 type veth peer name eth0 netns {path}"
         ));
         for (namespace, address) in [(self, own), (peer, other)] {
-            namespace.command(&format!("ip address add {address}/24 dev eth0"));
+            // An address of IPv6 is of no use before it was looked for, which nobody needs here.
+            let (prefix, flags) = if address.contains(':') {
+                (64, " nodad")
+            } else {
+                (24, "")
+            };
+            namespace.command(&format!(
+                "ip address add {address}/{prefix} dev eth0{flags}"
+            ));
             namespace.command("ip link set eth0 up");
         }
         self.command(&format!("ip route add default via {other}"));

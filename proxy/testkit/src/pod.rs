@@ -196,9 +196,13 @@ impl Drop for Pod {
 pub fn serve(namespace: &Namespace, port: u16, kind: echo::Kind) {
     let (ready, started) = std::sync::mpsc::channel();
     namespace.background(async move {
-        let listener = TcpListener::bind(("0.0.0.0", port))
-            .await
-            .expect("the port is free");
+        // Of both families, where there are both.
+        let listener = match TcpListener::bind(("::", port)).await {
+            Ok(listener) => listener,
+            Err(_) => TcpListener::bind(("0.0.0.0", port))
+                .await
+                .expect("the port is free"),
+        };
         let _ = ready.send(());
         let _ = echo::serve(listener, kind).await;
     });

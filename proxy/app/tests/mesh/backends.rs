@@ -317,6 +317,67 @@ fn grpc_routes_are_counted_by_the_names_of_statuses() {
 }
 
 #[test]
+fn service_profiles_split_traffic_and_the_near_is_told_from_the_far() {
+    use linkerd_proxy_api::destination as dst;
+    let amendments = || Amendments {
+        profile: Some(Box::new(|profile| {
+            if profile.fully_qualified_name.starts_with("web.") {
+                profile.dst_overrides = vec![dst::WeightedDst {
+                    authority: OTHER.to_owned(),
+                    weight: 1000,
+                    backend_ref: None,
+                }];
+            }
+        })),
+        ..Amendments::default()
+    };
+    let far = Endpoint::meshed("10.9.0.2:9090", SERVER_ID)
+        .label("pod", "other-1")
+        .label("zone_locality", "remote");
+    let split = Service::new("10.96.0.11:80", OTHER).endpoint(far);
+    let Some(mesh) = start(world().service(split), &[], amendments()) else {
+        return;
+    };
+    mesh.server.serve(9090, Kind::Http);
+    for version in [Version::HTTP_11, Version::HTTP_2] {
+        let answer = mesh.send(From::Meshed, SERVICE, get(version, "/"));
+        assert_eq!(StatusCode::OK, answer.status);
+    }
+    let page = mesh.client.metrics();
+    let counted = |family: &str, label: &str| {
+        let mut lines = page.lines();
+        lines.any(|line| line.starts_with(family) && line.contains(label) && !line.ends_with(" 0"))
+    };
+    assert!(counted("request_total{", "dst_pod=\"other-1\""), "{page}");
+    assert!(!counted("request_total{", "dst_pod=\"web-1\""), "{page}");
+    let cost = "outbound_tcp_transfer_cost_bytes_total{";
+    assert!(counted(cost, "zone_locality=\"Remote\""), "{page}");
+    assert!(!counted(cost, "zone_locality=\"Local\""), "{page}");
+}
+
+#[test]
+fn a_request_that_insists_on_an_identity_reaches_no_other() {
+    let Some(mesh) = start(world(), &[], Amendments::default()) else {
+        return;
+    };
+    for (id, status) in [
+        (SERVER_ID, StatusCode::OK),
+        (CLIENT_ID, StatusCode::BAD_GATEWAY),
+    ] {
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            let mut request = get(version, "/");
+            let value = http::HeaderValue::from_static(id);
+            request.headers_mut().insert("l5d-require-id", value);
+            let answer = mesh.send(From::Meshed, SERVICE, request);
+            assert_eq!(status, answer.status, "{id}");
+            assert!(!answer.body.contains("l5d-require-id"), "{id}");
+        }
+    }
+    let counted = "outbound_http_errors_total{error=\"identity required\"} 2";
+    assert!(mesh.client.metrics().contains(counted));
+}
+
+#[test]
 fn a_pod_whose_application_is_gone_ends_the_connection_of_whoever_chose_it() {
     let pod = "10.9.0.2:9999";
     let gone = Service::new("10.96.0.12:80", OTHER).endpoint(Endpoint::meshed(pod, SERVER_ID));

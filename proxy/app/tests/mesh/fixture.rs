@@ -104,7 +104,7 @@ impl Mesh {
             return None;
         }
         let (client, server) = (Namespace::new(), Namespace::new());
-        client.join(CLIENT_IP, &server, SERVER_IP);
+        client.join(client_proxy.ip, &server, server_proxy.ip);
         let control = ControlPlane::new(authority, world);
         let client = Pod::start(&client, &control, client_proxy);
         let server = Pod::start(&server, &control, server_proxy);

@@ -12,6 +12,7 @@ mod fixture;
 mod gateway;
 mod http;
 mod ingress;
+mod ipv6;
 mod lifecycle;
 mod metrics;
 mod opaque;
