@@ -2,7 +2,7 @@
 //!
 //! Source: linkerd2-proxy linkerd/app/gateway (behaviour).
 
-use super::{Accepted, ClientTls, Inbound};
+use super::{audit, Accepted, ClientTls, Inbound};
 use crate::drain::Drain;
 use crate::http::heads::{Changes, Routed};
 use crate::http::respond::{respond, send, Manner};
@@ -12,14 +12,17 @@ use crate::net::io::Io;
 use crate::outbound::endpoint::original;
 use crate::outbound::http::{Arrival, Connection};
 use crate::outbound::ingress::Lookup;
-use crate::telemetry::{short_meta, target_labels};
+use crate::telemetry::registry::Counter;
+use crate::telemetry::short_meta;
 use linkerd_proxy_core::dst::{host, Dst, Name};
 use linkerd_proxy_core::engine::Head;
 use linkerd_proxy_core::failure::Failure;
 use linkerd_proxy_core::filter::Headers;
 use linkerd_proxy_core::labels::Labels;
-use linkerd_proxy_core::server::Verdict;
+use linkerd_proxy_core::meta::Meta;
+use linkerd_proxy_core::server::{ServerPolicy, Verdict};
 use linkerd_proxy_core::transport_header::{Header, Session};
+use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -34,6 +37,16 @@ struct Gateway {
     outbound: Option<Connection>,
     version: Version,
     host: String,
+    /// The last admission and what counts its like.
+    admitted: RefCell<Option<Admission>>,
+}
+
+/// What a policy said of a request.
+struct Admission {
+    policy: Arc<ServerPolicy>,
+    route: usize,
+    by: Arc<Meta>,
+    counter: Arc<Counter>,
 }
 
 impl Inbound {
@@ -89,6 +102,7 @@ impl Inbound {
             outbound,
             version,
             host: dst.map_or(String::new(), |dst| dst.to_string()),
+            admitted: RefCell::default(),
         };
         serve(io, version, &settings, drain, Rc::new(gateway));
         Ok(())
@@ -190,12 +204,49 @@ impl Gateway {
 
     fn refused(&self, head: &Head, client: &str, own: &str) -> Option<Failure> {
         self.outbound.as_ref()?;
-        let policy = self.accepted.policy.borrow().clone();
-        let peer = self.accepted.tls.peer();
-        match policy.check(&Routed(head), self.accepted.client.ip(), &peer) {
-            Verdict::Allow { .. } => {}
-            Verdict::Deny { .. } => return Some(Failure::Unauthorized),
-            Verdict::NoRoute => return Some(Failure::NoRoute),
+        let accepted = &self.accepted;
+        let policy = accepted.policy.borrow().clone();
+        let (metrics, tls) = (&self.inbound.metrics, &accepted.tls);
+        match policy.check(&Routed(head), accepted.client.ip(), &tls.peer()) {
+            Verdict::Allow {
+                route,
+                authorization,
+                ..
+            } => {
+                let by = &authorization.meta;
+                audit(&by.name, accepted.client, accepted.target, tls);
+                let mut last = self.admitted.borrow_mut();
+                let known = last.as_ref().filter(|last| {
+                    Arc::ptr_eq(&last.policy, &policy)
+                        && last.route == route
+                        && Arc::ptr_eq(&last.by, by)
+                });
+                if let Some(known) = known {
+                    known.counter.add(1);
+                } else {
+                    let meta = &policy.routes[route].meta;
+                    let [_, labels] = accepted.admitted_labels(&policy, meta, by);
+                    let counter = metrics.http_allow.get(&labels);
+                    counter.add(1);
+                    *last = Some(Admission {
+                        policy: policy.clone(),
+                        route,
+                        by: by.clone(),
+                        counter,
+                    });
+                }
+            }
+            Verdict::Deny { route } => {
+                let route = short_meta("route", &policy.routes[route].meta);
+                let labels = accepted.server_labels(&policy).and(&route);
+                metrics.http_deny.get(&labels.and(&tls.labels())).add(1);
+                return Some(Failure::Unauthorized);
+            }
+            Verdict::NoRoute => {
+                let labels = accepted.server_labels(&policy).and(&tls.labels());
+                metrics.http_no_route.get(&labels).add(1);
+                return Some(Failure::NoRoute);
+            }
         }
         let seen = head.values(b"forwarded").any(|value| is_by(value, own));
         (client == own || seen).then_some(Failure::GatewayLoop)
@@ -204,12 +255,8 @@ impl Gateway {
     fn fail(&self, carried: Exchange, failure: Failure, manner: Manner, response: &Changes) {
         let answer = failure.answer();
         if let Some(kind) = answer.metric {
-            let server = self.accepted.policy.borrow().meta.clone();
-            let labels = Labels::new()
-                .with("error", kind)
-                .and(&target_labels(self.accepted.target))
-                .and(&short_meta("srv", &server))
-                .with_display("srv_port", self.accepted.target.port());
+            let server = self.accepted.server_labels(&self.accepted.policy.borrow());
+            let labels = Labels::new().with("error", kind).and(&server);
             self.inbound.metrics.inbound_http_errors.get(&labels).add(1);
         }
         let mut answered = respond(failure, manner);

@@ -57,6 +57,8 @@ pub struct Endpoint {
     penalty: Option<(Duration, Duration)>,
     born: Instant,
     meshed: bool,
+    /// No other endpoint can take its requests.
+    alone: bool,
 }
 
 /// A request or connection that counts as load until dropped.
@@ -243,6 +245,7 @@ impl Endpoint {
             penalty: estimate.penalty,
             born: Instant::now(),
             meshed,
+            alone: authority.is_empty(),
             facts,
         })
     }
@@ -416,7 +419,8 @@ impl Endpoint {
                 answer.ending.fail("unclassified", "RESET");
                 Err(Error::Reset(code))
             }
-            Err(Error::Failed(failure)) => {
+            Err(Error::Unsent(failure)) if !self.alone => Err(Error::Unsent(failure)),
+            Err(Error::Failed(failure) | Error::Unsent(failure)) => {
                 tracing::debug!(addr = %self.facts.addr, error = failure.answer().text, "exchange failed");
                 if let Some(mut exchange) = answer.ending.exchange.take() {
                     exchange.head(failure.answer().status, None);
@@ -428,7 +432,7 @@ impl Endpoint {
                 }
                 Err(Error::Failed(failure))
             }
-            Err(error @ (Error::Unsent(_) | Error::Reply(_) | Error::Gone)) => Err(error),
+            Err(error @ (Error::Reply(_) | Error::Gone)) => Err(error),
         }
     }
 

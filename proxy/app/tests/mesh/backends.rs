@@ -399,3 +399,21 @@ fn a_pod_whose_application_is_gone_ends_the_connection_of_whoever_chose_it() {
         assert!(!answer.contains("l5d-proxy-connection"), "{to}: {answer}");
     }
 }
+
+#[test]
+fn an_address_that_refuses_is_counted_as_a_failure() {
+    let Some(mesh) = start(world(), &[], Amendments::default()) else {
+        return;
+    };
+    // No proxy takes this port's connections, and nobody listens.
+    let refusing = "10.9.0.2:4190";
+    let answer = mesh.send(From::Meshed, refusing, get(Version::HTTP_11, "/"));
+    assert_eq!(StatusCode::BAD_GATEWAY, answer.status);
+    let page = mesh.client.metrics();
+    let counted = |line: &str| {
+        line.starts_with("response_total{")
+            && line.contains(refusing)
+            && line.contains("status_code=\"502\",classification=\"failure\"")
+    };
+    assert!(page.lines().any(counted), "{page}");
+}

@@ -53,6 +53,13 @@ fn requests_pass_the_gateway_and_say_so() {
     let page = mesh.server.metrics();
     let name = "target_name=\"web.shop.svc.cluster.local\"";
     assert!(page.contains(name), "{page}");
+    let admitted = "inbound_http_authz_allow_total{target_addr=\"10.9.0.2:4143\"";
+    let count: u64 = page
+        .lines()
+        .filter(|line| line.starts_with(admitted))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum();
+    assert_eq!(3, count, "{page}");
 }
 
 #[test]
@@ -98,6 +105,9 @@ fn gateways_serve_their_own_names_to_admitted_peers_only() {
                 .status
                 == status
         });
+        let denied = "inbound_http_authz_deny_total{target_addr=\"10.9.0.2:4143\"";
+        let counted = mesh.server.metrics().contains(denied);
+        assert_eq!(status == StatusCode::FORBIDDEN, counted);
     }
 }
 
