@@ -3,6 +3,7 @@
 use crate::admin::Admin;
 use crate::control::client::Client;
 use crate::drain::{Drain, Drainer};
+use crate::http::worker;
 use crate::identity::{self, key_pair, spire};
 use crate::inbound::Inbound;
 use crate::log::Log;
@@ -71,6 +72,7 @@ fn another_thread(
     let runtime = runtime()?;
     inbound.metrics.runtimes.add(runtime.handle().clone());
     let serve = async move {
+        worker::limit(inbound.settings.limits);
         let accept = |listener: std::net::TcpListener| TcpListener::from_std(listener);
         let listeners: io::Result<Vec<_>> = there.into_iter().map(accept).collect();
         match accept(here).and_then(|here| Ok((here, listeners?))) {
@@ -95,8 +97,12 @@ fn duplicate(listener: &TcpListener) -> io::Result<std::net::TcpListener> {
 
 async fn serve(settings: Settings, log: Log) -> Result<(), String> {
     let settings = Arc::new(settings);
-    let metrics = Arc::new(Metrics::new(settings.metrics_retain_idle));
+    let metrics = Arc::new(Metrics::new(
+        settings.metrics_retain_idle,
+        settings.series_max,
+    ));
     metrics.runtimes.add(tokio::runtime::Handle::current());
+    worker::limit(settings.limits);
     let id = &settings.identity;
     let bad = |error| format!("LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS: {error}");
     let roots = anchors::parse(&id.trust_anchors).map_err(bad)?;

@@ -12,6 +12,7 @@ use linkerd_proxy_core::authorize::IpNet;
 use linkerd_proxy_core::backoff::Backoff;
 use linkerd_proxy_core::dst::Suffixes;
 use linkerd_proxy_core::endpoint::Http2Params;
+use linkerd_proxy_core::engine::Limits;
 use linkerd_proxy_core::identity::Id;
 use linkerd_proxy_core::server::DefaultPolicy;
 use parse::{
@@ -185,6 +186,10 @@ pub struct Settings {
     pub profile_suffixes: Suffixes,
     /// How long an inbound request may wait for the profile of its name.
     pub profile_timeout: Duration,
+    /// What any peer may make the proxy hold or do.
+    pub limits: Limits,
+    /// Series of one family of metrics.
+    pub series_max: usize,
     /// Whether requests say by header where they go.
     pub ingress: bool,
     /// Names for which this proxy is a gateway; none for no gateway.
@@ -219,6 +224,12 @@ pub struct Problem(pub String);
 
 /// Octets of a head when no setting says otherwise.
 const HEAD_BYTES: u32 = 64 * 1024;
+/// Fields of a head that the engine can hold.
+const FIELDS_MAX: usize = 512;
+/// How long a peer may take next to nothing of what waits for it.
+const STALL_TIMEOUT: Duration = Duration::from_secs(300);
+/// Series of a family of metrics when no setting says otherwise.
+const SERIES_MAX: usize = 20_000;
 const PREFIX: &str = "LINKERD2_PROXY_";
 
 /// Looks variables up and collects problems.
@@ -537,6 +548,10 @@ pub fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Vec<Pro
             "DESTINATION_PROFILE_INITIAL_TIMEOUT",
             Duration::from_millis(500),
         ),
+        limits: limits(&mut r, head_bytes),
+        series_max: r
+            .read("LIMIT_SERIES", parse_any("a number"))
+            .unwrap_or(SERIES_MAX),
         ingress,
         gateway_suffixes: r
             .read("INBOUND_GATEWAY_SUFFIXES", parse_suffixes)
@@ -577,6 +592,36 @@ pub fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Vec<Pro
         Ok(settings)
     } else {
         Err(r.problems)
+    }
+}
+
+/// The engine's limits; but applications keep connections open for as long as they like, and may be
+/// slow readers.
+fn limits(r: &mut Reader<'_>, head_bytes: u32) -> Limits {
+    let default = Limits::default();
+    let fields = |text: &str| {
+        let fields = text.parse().ok();
+        let fields = fields.filter(|fields| (1..=FIELDS_MAX).contains(fields));
+        fields.ok_or_else(|| format!("a number up to {FIELDS_MAX}"))
+    };
+    Limits {
+        head_bytes: head_bytes as usize,
+        head_fields: r
+            .read("LIMIT_HEAD_FIELDS", fields)
+            .unwrap_or(default.head_fields),
+        head_timeout: r.duration("LIMIT_HEAD_TIMEOUT", default.head_timeout),
+        idle_timeout: r.duration("LIMIT_IDLE_TIMEOUT", Duration::ZERO),
+        stall_timeout: r.duration("LIMIT_STALL_TIMEOUT", STALL_TIMEOUT),
+        early_resets: r
+            .read("LIMIT_EARLY_RESETS", parse_size)
+            .unwrap_or(default.early_resets),
+        glitches: r
+            .read("LIMIT_GLITCHES", parse_size)
+            .unwrap_or(default.glitches),
+        noise: r
+            .read("LIMIT_IDLE_FRAMES", parse_size)
+            .unwrap_or(default.noise),
+        ..default
     }
 }
 
@@ -692,6 +737,9 @@ mod tests {
             (vec![(&min, "1s"), (&max, "2s"), (&jitter, "-1")], 1),
             (vec![("IDENTITY_MAX_REFRESH", "1s")], 1),
             (vec![("OUTBOUND_METRICS_HOSTNAME_LABELS", "maybe")], 1),
+            (vec![("LIMIT_HEAD_FIELDS", "512")], 0),
+            (vec![("LIMIT_HEAD_FIELDS", "513")], 1),
+            (vec![("LIMIT_STALL_TIMEOUT", "5")], 1),
             (vec![("INBOUND_SERVER_HTTP2_MAX_FRAME_SIZE", "huge")], 1),
         ] {
             let mut map = minimal();

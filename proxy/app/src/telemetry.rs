@@ -118,9 +118,9 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Declares all families; idle series live for `retain_idle`.
-    pub fn new(retain_idle: Duration) -> Self {
-        let mut r = Registry::new(retain_idle);
+    /// Declares all families, of `series_max` series each; idle series live for `retain_idle`.
+    pub fn new(retain_idle: Duration, series_max: usize) -> Self {
+        let mut r = Registry::new(retain_idle, series_max);
         let metrics = Self {
             requests: r.counter("request_total", "Total count of HTTP requests."),
             responses: r.counter("response_total", "Total count of HTTP responses."),

@@ -293,9 +293,9 @@ impl Engine {
         }
     }
 
-    /// Changes the limit of octets of heads and trailers that begin from now on.
-    pub fn limit_heads(&mut self, octets: usize) {
-        self.limits.head_bytes = octets;
+    /// Changes the limits of what begins from now on.
+    pub fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// Number of open connections.

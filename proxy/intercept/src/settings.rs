@@ -341,10 +341,14 @@ fn apply(settings: &mut Settings, name: &str, value: &str) -> Result<(), String>
         "outgoing-proxy-port" => settings.outgoing_proxy_port = port(value)?,
         "proxy-uid" => settings.proxy_uid = id(value)?,
         "proxy-gid" => settings.proxy_gid = id(value)?.filter(|&gid| gid > 0),
-        "ports-to-redirect" => settings.ports_to_redirect = items(value, port)?,
-        "inbound-ports-to-ignore" => settings.inbound_ports_to_ignore = items(value, ports)?,
-        "outbound-ports-to-ignore" => settings.outbound_ports_to_ignore = items(value, ports)?,
-        "subnets-to-ignore" => settings.subnets_to_ignore = items(value, subnet)?,
+        "ports-to-redirect" => add(&mut settings.ports_to_redirect, items(value, port)?)?,
+        "inbound-ports-to-ignore" => {
+            add(&mut settings.inbound_ports_to_ignore, items(value, ports)?)?
+        }
+        "outbound-ports-to-ignore" => {
+            add(&mut settings.outbound_ports_to_ignore, items(value, ports)?)?
+        }
+        "subnets-to-ignore" => add(&mut settings.subnets_to_ignore, items(value, subnet)?)?,
         "simulate" => settings.simulate = boolean(value)?,
         "netns" => settings.netns = (!value.is_empty()).then(|| value.to_owned()),
         "timeout-close-wait-secs" => {
@@ -391,10 +395,21 @@ pub(crate) fn items<T>(
         .filter(|item| !item.is_empty())
         .map(parse)
         .collect::<Result<_, _>>()?;
+    within_limit(&items)?;
+    Ok(items)
+}
+
+/// A list that is given twice is one list, as pflag has it.
+fn add<T>(all: &mut Vec<T>, more: Vec<T>) -> Result<(), String> {
+    all.extend(more);
+    within_limit(all)
+}
+
+fn within_limit<T>(items: &[T]) -> Result<(), String> {
     if items.len() > LIST_ITEMS_MAX {
         return Err(format!("at most {LIST_ITEMS_MAX} items"));
     }
-    Ok(items)
+    Ok(())
 }
 
 pub(crate) fn port(value: &str) -> Result<u16, String> {
@@ -497,6 +512,16 @@ mod tests {
             log_level: LogLevel::Warn,
         };
         assert_eq!(Ok(expected), settings);
+    }
+
+    #[test]
+    fn a_list_may_be_given_in_parts() {
+        let settings = parse_line(
+            "-p 1 -o 2 -r 80 -r 81,82 --inbound-ports-to-ignore 9 --inbound-ports-to-ignore 10-11",
+        );
+        let settings = settings.expect("usable");
+        assert_eq!(vec![80, 81, 82], settings.ports_to_redirect);
+        assert_eq!(2, settings.inbound_ports_to_ignore.len());
     }
 
     #[test]

@@ -40,7 +40,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Wake, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::Notify;
 
 /// Octets read from a connection at once: with the heads of their DATA frames they fill four TLS
@@ -48,9 +48,6 @@ use tokio::sync::Notify;
 const READ_BYTES: usize = 4 * DATA_PAYLOAD;
 /// Streams that one peer may have open when no setting says otherwise.
 const STREAMS_MAX: u32 = 10_000;
-
-/// How long a peer may take next to nothing of what waits for it.
-const STALL_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What answers the requests of a connection.
 pub trait Service {
@@ -128,12 +125,12 @@ pub fn serve(
     service: Rc<dyn Service>,
 ) {
     let http2 = offer(settings);
-    let heads = settings.head_bytes as usize;
-    with(|worker| {
-        // One limit for all connections of the thread: both sides of a proxy are set alike.
-        worker.engine.borrow_mut().limit_heads(heads);
-        worker.serve(io, protocol(version), http2, drain, service);
-    });
+    with(|worker| worker.serve(io, protocol(version), http2, drain, service));
+}
+
+/// Sets the limits of all connections of this thread.
+pub fn limit(limits: Limits) {
+    with(|worker| worker.engine.borrow_mut().limit(limits));
 }
 
 /// What the settings mean for the engine. Adaptive windows are large ones.
@@ -149,19 +146,10 @@ fn offer(settings: &settings::Http2) -> Http2 {
     }
 }
 
-fn limits() -> Limits {
-    Limits {
-        // Applications keep connections open for as long as they like, and may be slow readers.
-        idle_timeout: Duration::ZERO,
-        stall_timeout: STALL_TIMEOUT,
-        ..Limits::default()
-    }
-}
-
 impl Worker {
     fn new() -> Self {
         Self {
-            engine: RefCell::new(Engine::new(limits(), Instant::now())),
+            engine: RefCell::new(Engine::new(Limits::default(), Instant::now())),
             links: RefCell::default(),
             slots: RefCell::default(),
             pools: RefCell::default(),

@@ -1,6 +1,6 @@
 //! Counters, gauges and histograms whose handles are looked up once and then only added to.
 //!
-//! Each family holds at most [`SERIES_MAX`] series; what comes later shares one detached series, so
+//! A family holds only so many series; what comes later shares one that is not shown, and is counted, so
 //! hostile label values cost neither memory nor time. A series that nobody holds and that has not
 //! changed for the retention time is dropped when metrics are read.
 
@@ -10,9 +10,6 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-/// Most series of one family.
-pub const SERIES_MAX: usize = 20_000;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -201,17 +198,26 @@ pub struct Family<M> {
     help: &'static str,
     shape: Shape,
     series: Mutex<HashMap<Labels, Series<M>>>,
+    series_max: usize,
+    refused: Arc<Counter>,
     overflow: Arc<M>,
 }
 
 impl<M: Metric> Family<M> {
-    fn new(name: &str, help: &'static str, shape: Shape) -> Self {
+    fn new(
+        name: &str,
+        help: &'static str,
+        shape: Shape,
+        (series_max, refused): (usize, Arc<Counter>),
+    ) -> Self {
         let overflow = Arc::new(M::make(shape));
         Self {
             name: name.to_owned(),
             help,
             shape,
             series: Mutex::default(),
+            series_max,
+            refused,
             overflow,
         }
     }
@@ -222,7 +228,8 @@ impl<M: Metric> Family<M> {
         if let Some(one) = series.get(labels) {
             return one.metric.clone();
         }
-        if series.len() >= SERIES_MAX {
+        if series.len() >= self.series_max {
+            self.refused.add(1);
             return self.overflow.clone();
         }
         let metric = Arc::new(M::make(self.shape));
@@ -279,15 +286,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Registry {
     families: Vec<Arc<dyn Printed>>,
     retain_idle: Duration,
+    series_max: usize,
+    refused: Arc<Counter>,
 }
 
 impl Registry {
-    /// An empty registry.
-    pub fn new(retain_idle: Duration) -> Self {
-        Self {
+    /// An empty registry, whose families hold `series_max` series each.
+    pub fn new(retain_idle: Duration, series_max: usize) -> Self {
+        let mut registry = Self {
             families: Vec::new(),
             retain_idle,
-        }
+            series_max,
+            refused: Arc::default(),
+        };
+        let refused = registry.counter(
+            "l5dx_metric_series_refused_total",
+            "Lookups of series for which their family had no place",
+        );
+        registry.refused = refused.get(&Labels::new());
+        registry
     }
 
     /// Declares a family of counters.
@@ -339,7 +356,8 @@ impl Registry {
         help: &'static str,
         shape: Shape,
     ) -> Arc<Family<M>> {
-        let family = Arc::new(Family::new(name, help, shape));
+        let limit = (self.series_max, self.refused.clone());
+        let family = Arc::new(Family::new(name, help, shape, limit));
         self.families.push(family.clone());
         family
     }
@@ -364,7 +382,7 @@ mod tests {
 
     #[test]
     fn histograms_are_cumulative() {
-        let mut registry = Registry::new(Duration::from_secs(60));
+        let mut registry = Registry::new(Duration::from_secs(60), 20_000);
         let family = registry.histogram("latency_ms", "Time.", &[1, 10]);
         let one = family.get(&Labels::new().with("a", "b"));
         for value in [0, 1, 2, 10, 11] {
@@ -373,12 +391,13 @@ mod tests {
         let expected = "# HELP latency_ms Time.\n# TYPE latency_ms histogram\n\
             latency_ms_bucket{a=\"b\",le=\"1\"} 2\nlatency_ms_bucket{a=\"b\",le=\"10\"} 4\n\
             latency_ms_bucket{a=\"b\",le=\"+Inf\"} 5\nlatency_ms_count{a=\"b\"} 5\nlatency_ms_sum{a=\"b\"} 24\n";
-        assert_eq!(expected, rendered(&registry));
+        let text = rendered(&registry);
+        assert!(text.ends_with(expected), "{text}");
     }
 
     #[test]
     fn seconds_are_printed_as_floats() {
-        let mut registry = Registry::new(Duration::from_secs(60));
+        let mut registry = Registry::new(Duration::from_secs(60), 20_000);
         let family = registry.seconds("d_seconds", "Time.", &[50_000, 1_000_000]);
         family.get(&Labels::new()).record(50_000);
         let text = rendered(&registry);
@@ -388,7 +407,7 @@ mod tests {
 
     #[test]
     fn idle_series_go_and_held_ones_stay() {
-        let mut registry = Registry::new(Duration::ZERO);
+        let mut registry = Registry::new(Duration::ZERO, 20_000);
         let family = registry.counter("hits_total", "Hits.");
         let held = family.get(&Labels::new().with("who", "held"));
         family.get(&Labels::new().with("who", "gone")).add(1);
@@ -400,11 +419,17 @@ mod tests {
 
     #[test]
     fn too_many_series_share_one_that_is_not_shown() {
-        let mut registry = Registry::new(Duration::from_secs(60));
+        let mut registry = Registry::new(Duration::from_secs(60), 100);
         let family = registry.counter("hits_total", "Hits.");
-        for i in 0..SERIES_MAX + 10 {
+        for i in 0..110 {
             family.get(&Labels::new().with_display("i", i)).add(1);
         }
-        assert_eq!(SERIES_MAX + 2, rendered(&registry).lines().count());
+        let text = rendered(&registry);
+        let hits = text.lines().filter(|line| line.starts_with("hits_total{"));
+        assert_eq!(100, hits.count(), "{text}");
+        assert!(
+            text.contains("l5dx_metric_series_refused_total 10\n"),
+            "{text}"
+        );
     }
 }

@@ -210,3 +210,31 @@ fn certificates_are_renewed_before_they_end() {
         "after the first certificate has ended"
     );
 }
+
+#[test]
+fn the_number_of_fields_is_limited_as_far_as_is_set() {
+    let request = |fields: usize| -> &'static [u8] {
+        let fields: String = (0..fields).map(|i| format!("x-{i}: 1\r\n")).collect();
+        let text = format!("GET / HTTP/1.1\r\nhost: web\r\nconnection: close\r\n{fields}\r\n");
+        Box::leak(text.into_boxed_str()).as_bytes()
+    };
+    // The server behind takes a hundred fields, and says so with a date.
+    for (setting, fields, refused) in [
+        ("", 90, false),
+        ("", 210, true),
+        ("300", 210, false),
+        ("50", 60, true),
+        ("50", 40, false),
+    ] {
+        let settings = [("LIMIT_HEAD_FIELDS", setting)];
+        let Some(mesh) = Mesh::start_with(world(), Authority::generate(), &settings) else {
+            return;
+        };
+        mesh.server.serve(PORT, Kind::Http);
+        let answer = mesh.exchange(From::Unmeshed, POD, request(fields), 1 << 16);
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let ours = answer.starts_with("HTTP/1.1 431") && !answer.contains("date: ");
+        assert_eq!(refused, ours, "{setting} {fields}: {answer}");
+        assert!(answer.starts_with("HTTP/1.1 "), "{setting} {fields}");
+    }
+}

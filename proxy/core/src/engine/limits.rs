@@ -6,7 +6,7 @@ use std::time::Duration;
 ///
 /// # Source
 /// The defaults follow Envoy's guidance for edges, h2 0.4.18 and HAProxy's glitch counters.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Octets of a head or trailer section, each field counted with 32 octets more.
     pub head_bytes: usize,

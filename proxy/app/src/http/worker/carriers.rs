@@ -12,7 +12,7 @@ use crate::drain::Drain;
 use crate::net::io::Io;
 use crate::settings;
 use crate::telemetry::transport::Transport;
-use linkerd_proxy_core::engine::{ConnId, Engine, Http2, Protocol, Role};
+use linkerd_proxy_core::engine::{ConnId, Engine, Http2, Limits, Protocol, Role};
 use linkerd_proxy_core::failure::Failure;
 use std::cell::Cell;
 use std::future::Future;
@@ -147,7 +147,7 @@ where
 {
     let once = Rc::new(Once(Cell::new(Some(carry))));
     with(|worker| {
-        let http2 = Http2::of(&super::limits());
+        let http2 = Http2::of(&Limits::default());
         worker.serve(io, Protocol::Raw, http2, drain, once);
         worker.decide();
     });
@@ -162,7 +162,7 @@ pub fn serve_streams(io: Io, settings: &settings::Http2, drain: Drain, service: 
 /// Takes over a connection, to which an opaque exchange can be forwarded.
 pub fn dialled(io: Io) -> ConnId {
     with(|worker| {
-        let http2 = Http2::of(&super::limits());
+        let http2 = Http2::of(&Limits::default());
         worker.open(io, Role::Client, Protocol::Raw, http2, Kind::Application)
     })
 }
