@@ -41,7 +41,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
-use tracing::debug;
+use tracing::{debug, info};
 
 /// The outbound side of the proxy.
 pub struct Outbound {
@@ -125,8 +125,8 @@ impl Outbound {
             }
         };
         if let Err(error) = self.clone().serve((tcp, seat), client, target, drain).await {
-            debug!(%client, %target, %error, "outbound connection failed");
-            let labels = target_labels(target).with("error", "i/o");
+            info!(%client, %target, %error, "Connection closed");
+            let labels = target_labels(target).with("error", tcp::error_label(&error));
             self.metrics.outbound_tcp_errors.get(&labels).add(1);
         }
     }

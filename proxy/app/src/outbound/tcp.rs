@@ -35,6 +35,29 @@ impl AsMut<Io> for Dialled {
     }
 }
 
+/// Why no endpoint was reached.
+#[derive(Debug)]
+pub struct Unreached(Failure);
+
+impl std::fmt::Display for Unreached {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.answer().text)
+    }
+}
+
+impl std::error::Error for Unreached {}
+
+/// What a connection's error counts as.
+pub fn error_label(error: &io::Error) -> &'static str {
+    let inner = error.get_ref();
+    let unreached = inner.and_then(|inner| inner.downcast_ref::<Unreached>());
+    match unreached {
+        Some(Unreached(failure)) => failure.answer().metric.unwrap_or("unexpected"),
+        None if inner.is_some() => "unexpected",
+        None => "i/o",
+    }
+}
+
 impl Outbound {
     /// Reaches an endpoint, unless that was done, and copies until both sides are done; where the
     /// endpoint's proxy takes streams, that goes on in the background.
@@ -92,7 +115,7 @@ impl Outbound {
                     "unexpected"
                 };
                 counted.closed(error);
-                return Err(io::Error::other(failure.answer().text));
+                return Err(io::Error::other(Unreached(failure)));
             }
         };
         counted.closed(if done.is_ok() { "" } else { "unexpected" });

@@ -119,7 +119,6 @@ fn trust_anchors_may_come_from_a_file() {
 }
 
 #[test]
-#[ignore = "not proven yet"]
 fn a_proxy_out_of_descriptors_sheds_and_recovers() {
     use linkerd_proxy_testkit::pod::PROXY_UID;
     use tokio::io::AsyncReadExt;

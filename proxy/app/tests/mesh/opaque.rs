@@ -124,6 +124,23 @@ fn client_hello(host: &str) -> &'static [u8] {
 }
 
 #[test]
+fn bytes_for_a_service_without_endpoints_fail_fast_and_are_counted_so() {
+    let service = linkerd_proxy_testkit::world::Service::new(SERVICE, AUTHORITY);
+    let world = World::new().service(service.protocol(Protocol::Opaque));
+    let settings = [("OUTBOUND_TCP_FAILFAST_TIMEOUT", "200ms")];
+    let authority = linkerd_proxy_testkit::authority::Authority::generate();
+    let Some(mesh) = Mesh::start_with(world, authority, &settings) else {
+        return;
+    };
+    assert!(mesh.exchange(From::Meshed, SERVICE, QUERY, 1).is_empty());
+    let counted =
+        "outbound_tcp_errors_total{target_addr=\"10.96.0.10:80\",target_ip=\"10.96.0.10\",\
+                   target_port=\"80\",error=\"failfast\"} 1";
+    let page = mesh.client.metrics();
+    assert!(page.contains(counted), "{page}");
+}
+
+#[test]
 fn tls_goes_by_the_name_that_the_client_asks_for() {
     use linkerd_proxy_api::outbound::{self, proxy_protocol::Kind as Protocol};
     use linkerd_proxy_api::tls_route::{sni_match, SniMatch};
