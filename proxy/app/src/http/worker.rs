@@ -34,18 +34,21 @@ use linkerd_proxy_core::engine::{
     self, code, ConnId, Engine, Event, Http2, Limits, Protocol, Role, StreamId, DATA_PAYLOAD,
 };
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Wake};
 use std::time::Instant;
 use tokio::sync::Notify;
 
 /// Octets read from a connection at once: with the heads of their DATA frames they fill four TLS
 /// records, and no fifth that holds next to nothing.
 const READ_BYTES: usize = 4 * DATA_PAYLOAD;
+/// Most slots that wait for another exchange.
+const SPARES_MAX: usize = 64;
 /// Streams that one peer may have open when no setting says otherwise.
 const STREAMS_MAX: u32 = 10_000;
 
@@ -58,14 +61,19 @@ pub trait Service {
 /// The connections and exchanges of a thread.
 pub struct Worker {
     engine: RefCell<Engine>,
-    links: RefCell<Vec<Option<Link>>>,
-    slots: RefCell<Vec<Slot>>,
+    /// By the connection's place in the engine. Boxed as places outlive bursts.
+    links: RefCell<Vec<Option<Box<Link>>>>,
+    /// Exchanges by their stream's place in the engine.
+    slots: RefCell<Vec<Option<Box<Slot>>>>,
+    /// Slots of exchanges that are over, for the next; boxed as they go back and forth.
+    #[expect(clippy::vec_box)]
+    spares: RefCell<Vec<Box<Slot>>>,
     pools: RefCell<BTreeMap<u64, upstream::Local>>,
     carriers: RefCell<BTreeMap<u64, carriers::Carriers>>,
     /// Who carries copies of requests, by their connections without transport.
     copies: RefCell<Vec<(ConnId, Rc<dyn Service>)>>,
-    /// Connections that wait for their peer's last word, and until when.
-    lingering: RefCell<Vec<(Instant, ConnId)>>,
+    /// Connections that wait for their peer's last word, and until when; some have had it.
+    lingering: RefCell<VecDeque<(Instant, ConnId)>>,
     buffer: RefCell<Vec<u8>>,
     turn: Arc<Turn>,
     timer: Arc<Notify>,
@@ -84,9 +92,9 @@ struct Turn {
     woken: Mutex<Vec<usize>>,
 }
 
-/// Wakes one exchange.
+/// Wakes one exchange. Who keeps it for longer than an exchange lasts wakes the next one in vain.
 struct Wakes {
-    index: usize,
+    index: AtomicUsize,
     turn: Arc<Turn>,
 }
 
@@ -101,7 +109,7 @@ impl Wake for Wakes {
             .woken
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        woken.push(self.index);
+        woken.push(self.index.load(Relaxed));
         drop(woken);
         self.turn.notify.notify_one();
     }
@@ -152,6 +160,7 @@ impl Worker {
             engine: RefCell::new(Engine::new(Limits::default(), Instant::now())),
             links: RefCell::default(),
             slots: RefCell::default(),
+            spares: RefCell::default(),
             pools: RefCell::default(),
             carriers: RefCell::default(),
             copies: RefCell::default(),
@@ -212,7 +221,7 @@ impl Worker {
         if links.len() <= id.index() {
             links.resize_with(id.index() + 1, || None);
         }
-        links[id.index()] = Some(Link::new(id, io, kind));
+        links[id.index()] = Some(Box::new(Link::new(id, io, kind)));
         tokio::spawn(link::run(id));
         id
     }
@@ -275,15 +284,14 @@ impl Worker {
         };
         let future = service.call(Exchange::new(conn, stream));
         let index = stream.index();
+        let spare = self.spares.borrow_mut().pop();
+        let mut slot = spare.unwrap_or_else(|| Box::new(Slot::new(&self.turn)));
+        slot.begin(stream, future);
         let mut slots = self.slots.borrow_mut();
-        while slots.len() <= index {
-            let wakes = Wakes {
-                index: slots.len(),
-                turn: self.turn.clone(),
-            };
-            slots.push(Slot::new(Waker::from(Arc::new(wakes))));
+        if slots.len() <= index {
+            slots.resize_with(index + 1, || None);
         }
-        slots[index].begin(stream, future);
+        slots[index] = Some(slot);
         drop(slots);
         self.poll(index);
     }
@@ -314,7 +322,7 @@ impl Worker {
 
     fn signal(&self, stream: StreamId, signal: Signal) {
         let mut slots = self.slots.borrow_mut();
-        let slot = slots.get_mut(stream.index());
+        let slot = slots.get_mut(stream.index()).and_then(Option::as_mut);
         let Some(slot) = slot.filter(|slot| slot.is(stream)) else {
             return;
         };
@@ -324,7 +332,10 @@ impl Worker {
     }
 
     fn poll(&self, index: usize) {
-        let taken = self.slots.borrow_mut().get_mut(index).and_then(Slot::take);
+        let taken = match self.slots.borrow_mut().get_mut(index) {
+            Some(Some(slot)) => slot.take(),
+            Some(None) | None => None,
+        };
         let Some((stream, mut future, waker)) = taken else {
             return;
         };
@@ -332,28 +343,30 @@ impl Worker {
             .as_mut()
             .poll(&mut Context::from_waker(&waker))
             .is_ready();
-        let mut slots = self.slots.borrow_mut();
-        let Some(slot) = slots.get_mut(index) else {
-            return;
-        };
-        slot.waker = Some(waker);
-        if !done && slot.is(stream) {
-            slot.future = Some(future);
-            return;
+        if !done {
+            if let Some(Some(slot)) = self.slots.borrow_mut().get_mut(index) {
+                if slot.is(stream) {
+                    slot.future = Some(future);
+                    return;
+                }
+            }
         }
-        drop(slots);
         // What it holds may want the worker when it goes.
         drop(future);
     }
 
     fn forget(&self, stream: StreamId) {
         let mut slots = self.slots.borrow_mut();
-        let slot = slots.get_mut(stream.index());
-        let Some(slot) = slot.filter(|slot| slot.is(stream)) else {
-            return;
-        };
-        let future = slot.end();
+        let place = slots.get_mut(stream.index());
+        let place = place.and_then(|place| place.take_if(|slot| slot.is(stream)));
+        let Some(mut slot) = place else { return };
         drop(slots);
+        let future = slot.end();
+        let mut spares = self.spares.borrow_mut();
+        if spares.len() < SPARES_MAX {
+            spares.push(slot);
+        }
+        drop(spares);
         drop(future);
     }
 
@@ -397,15 +410,28 @@ impl Worker {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let lingering = self.lingering.borrow().first().map(|(at, _)| *at);
         [
             self.engine.borrow().poll_timeout(),
             self.sweep_at.get(),
-            lingering,
+            self.next_lingering(),
         ]
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// When the first connection that still lingers has done so for long enough.
+    fn next_lingering(&self) -> Option<Instant> {
+        let mut lingering = self.lingering.borrow_mut();
+        let links = self.links.borrow();
+        loop {
+            let (at, id) = *lingering.front()?;
+            let link = links.get(id.index()).and_then(Option::as_ref);
+            if link.is_some_and(|link| link.id == id) {
+                return Some(at);
+            }
+            lingering.pop_front();
+        }
     }
 
     fn expire(&self) {

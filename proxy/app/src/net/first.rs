@@ -61,8 +61,8 @@ impl Speakers {
         dial: impl Future<Output = Option<S>>,
     ) -> io::Result<First<S>> {
         client.read_now();
-        if let Some(first) = spoke(client, Duration::ZERO).await? {
-            return Ok(first);
+        if client.peeked() > 0 {
+            return Ok(First::Client(None));
         }
         // Boxed, because mostly the client has spoken.
         Box::pin(self.race(client, target, timeout, dial)).await

@@ -1,6 +1,6 @@
 //! One request and its response, as its service sees them.
 
-use super::{with, Service, Worker};
+use super::{with, Service, Turn, Wakes, Worker};
 use linkerd_proxy_core::engine::{
     ConnId, Engine, Failure, Head, HeadEdit, Passed, Refusal, StreamId, Summary,
 };
@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use std::future::{poll_fn, Future};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
@@ -28,22 +30,28 @@ pub enum Signal {
 
 type Carrying = Pin<Box<dyn Future<Output = ()>>>;
 
-/// A place for an exchange's future.
+/// What drives an exchange.
 pub(super) struct Slot {
     stream: Option<StreamId>,
     pub(super) signals: VecDeque<Signal>,
+    /// `None` while it is being polled, and when it is done.
     pub(super) future: Option<Carrying>,
-    /// `None` while the future is being polled.
-    pub(super) waker: Option<Waker>,
+    wakes: Arc<Wakes>,
+    waker: Rc<Waker>,
 }
 
 impl Slot {
-    pub(super) fn new(waker: Waker) -> Self {
+    pub(super) fn new(turn: &Arc<Turn>) -> Self {
+        let wakes = Arc::new(Wakes {
+            index: AtomicUsize::default(),
+            turn: turn.clone(),
+        });
         Self {
             stream: None,
             signals: VecDeque::new(),
             future: None,
-            waker: Some(waker),
+            waker: Rc::new(Waker::from(wakes.clone())),
+            wakes,
         }
     }
 
@@ -52,20 +60,14 @@ impl Slot {
     }
 
     pub(super) fn begin(&mut self, stream: StreamId, future: Carrying) {
+        self.wakes.index.store(stream.index(), Relaxed);
         self.stream = Some(stream);
-        self.signals.clear();
         self.future = Some(future);
     }
 
-    pub(super) fn take(&mut self) -> Option<(StreamId, Carrying, Waker)> {
+    pub(super) fn take(&mut self) -> Option<(StreamId, Carrying, Rc<Waker>)> {
         let (stream, future) = (self.stream?, self.future.take()?);
-        match self.waker.take() {
-            Some(waker) => Some((stream, future, waker)),
-            None => {
-                self.future = Some(future);
-                None
-            }
-        }
+        Some((stream, future, self.waker.clone()))
     }
 
     pub(super) fn end(&mut self) -> Option<Carrying> {
@@ -124,7 +126,8 @@ impl Exchange {
     pub fn ready_signal(self) -> Option<Signal> {
         with(|worker| {
             let mut slots = worker.slots.borrow_mut();
-            slots.get_mut(self.stream.index())?.signals.pop_front()
+            let slot = slots.get_mut(self.stream.index())?.as_mut()?;
+            slot.signals.pop_front()
         })
     }
 

@@ -212,7 +212,7 @@ impl Worker {
         if closing {
             link.lingering = Some(LINGER_BYTES);
             let mut lingering = self.lingering.borrow_mut();
-            lingering.push((clock::now() + LINGER, id));
+            lingering.push_back((clock::now() + LINGER, id));
         }
         if link.paused {
             if let Some(waker) = &link.waker {
