@@ -125,10 +125,14 @@ impl Admin {
                 metrics.http_allow.get(&admitted).add(1);
                 audit(&by.name, client, accepted.target, tls);
                 let endpoint = Arc::new(HttpMetrics::new(metrics, endpoint));
-                let mut exchange = Exchange::begin(endpoint, false);
+                // What probes hear of a proxy that is not ready yet is no failure of its workload.
+                let ready = self.inbound.tls.is_ready();
+                let mut exchange = ready.then(|| Exchange::begin(endpoint, false));
                 let response = self.route(request, client).await;
-                exchange.head(response.status().as_u16(), None);
-                exchange.end();
+                if let Some(exchange) = &mut exchange {
+                    exchange.head(response.status().as_u16(), None);
+                    exchange.end();
+                }
                 response
             }
             Verdict::Deny { route } => {
