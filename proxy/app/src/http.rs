@@ -8,6 +8,7 @@ pub mod detect;
 pub mod ending;
 pub mod headers;
 pub mod heads;
+pub mod in_flight;
 pub mod respond;
 pub mod server;
 pub mod worker;

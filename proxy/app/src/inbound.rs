@@ -10,6 +10,7 @@ pub mod tcp;
 
 use crate::drain::Drain;
 use crate::http::detect::{detect, Detected};
+use crate::http::in_flight::InFlight;
 use crate::http::Version;
 use crate::net::accept::{accept, Room};
 use crate::net::first::{First, Speakers};
@@ -70,7 +71,7 @@ pub struct Inbound {
     /// Who speaks first.
     pub speakers: Speakers,
     /// Requests being served.
-    pub in_flight: Arc<std::sync::atomic::AtomicUsize>,
+    pub in_flight: InFlight,
     /// For connections that come as streams.
     pub room: Arc<Room>,
     /// What is counted for connections to the application.

@@ -23,6 +23,7 @@ use crate::control::client::Client;
 use crate::control::watch::Manner;
 use crate::drain::Drain;
 use crate::http::detect::{detect, Detected};
+use crate::http::in_flight::InFlight;
 use crate::http::Version;
 use crate::net::accept::{accept, Room};
 use crate::net::first::{First, Speakers};
@@ -66,7 +67,7 @@ pub struct Outbound {
     /// Who speaks first.
     pub speakers: Speakers,
     /// Requests being served.
-    pub in_flight: Arc<std::sync::atomic::AtomicUsize>,
+    pub in_flight: InFlight,
     /// Copies of requests being sent.
     pub copies: Arc<tokio::sync::Semaphore>,
 }

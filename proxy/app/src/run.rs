@@ -3,6 +3,7 @@
 use crate::admin::Admin;
 use crate::control::client::Client;
 use crate::drain::{Drain, Drainer};
+use crate::http::in_flight::InFlight;
 use crate::http::worker;
 use crate::identity::{self, key_pair, spire};
 use crate::inbound::Inbound;
@@ -173,7 +174,7 @@ async fn serve(settings: Settings, log: Log) -> Result<(), String> {
         tracer: tracer.clone(),
         taps: taps.clone(),
         speakers: Default::default(),
-        in_flight: Arc::default(),
+        in_flight: InFlight::default(),
         copies: outbound::mirror::limit(),
     });
     let inbound = Arc::new(Inbound {
@@ -189,7 +190,7 @@ async fn serve(settings: Settings, log: Log) -> Result<(), String> {
         access_log: settings.access_log.map(AccessLog::start),
         started: std::time::Instant::now(),
         speakers: Default::default(),
-        in_flight: Arc::default(),
+        in_flight: InFlight::default(),
         room: room.clone(),
         application: Default::default(),
     });

@@ -5,6 +5,7 @@ use crate::drain::Drain;
 use crate::http::ending::Ending;
 use crate::http::headers::Routed as Whole;
 use crate::http::heads::{request_of, text_of, Changes, Routed};
+use crate::http::in_flight::Slot;
 use crate::http::respond::{reply, respond, send, Manner};
 use crate::http::worker::{self, Exchange as Carried, Pool, Service, Signal, Upstream};
 use crate::http::Version;
@@ -36,7 +37,6 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use tracing::info;
 
@@ -160,15 +160,6 @@ impl Inbound {
     }
 }
 
-/// Holds one of the slots for requests in flight.
-struct Slot<'a>(&'a AtomicUsize);
-
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
-}
-
 impl Service for Connection {
     fn call(self: Rc<Self>, exchange: Carried) -> Pin<Box<dyn Future<Output = ()>>> {
         Box::pin(async move { self.carry(exchange).await })
@@ -198,11 +189,10 @@ impl Connection {
         });
         let Some(mut request) = read else { return };
         request.as_http2 = self.version == Version::Http2 && request.original.is_none();
-        let in_flight = &self.inbound.in_flight;
-        let slot = Slot(in_flight);
-        if in_flight.fetch_add(1, Relaxed) >= self.inbound.settings.inbound.max_in_flight {
+        let max = self.inbound.settings.inbound.max_in_flight;
+        let Some(slot) = self.inbound.in_flight.enter(max) else {
             return self.fail(&request, Failure::LoadShed);
-        }
+        };
         match self.admit(&mut request) {
             Some(handles) => self.exchange(request, &handles, slot).await,
             None => drop(slot),

@@ -28,7 +28,6 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -46,15 +45,6 @@ pub struct Connection {
     target: SocketAddr,
     lookup: Lookup,
     client: SocketAddr,
-}
-
-/// Holds one of the slots for requests in flight.
-struct Slot<'a>(&'a AtomicUsize);
-
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
 }
 
 impl Outbound {
@@ -146,11 +136,10 @@ impl Connection {
         if let Some(span) = &span {
             span.hand_on(&mut arrival.request);
         }
-        let in_flight = &self.outbound.in_flight;
-        let slot = Slot(in_flight);
-        if in_flight.fetch_add(1, Relaxed) >= settings.outbound.max_in_flight {
+        let max = settings.outbound.max_in_flight;
+        let Some(slot) = self.outbound.in_flight.enter(max) else {
             return self.fail(carried, Failure::LoadShed, manner);
-        }
+        };
         let answered = self.dispatch(&request, arrival.request).await;
         drop(slot);
         match answered {
