@@ -120,7 +120,6 @@ impl H2 {
     }
 
     pub(super) fn find(&self, id: u32) -> Option<Key> {
-        // The newest streams are the busiest.
         let at = self.ids.binary_search_by_key(&id, |(id, _)| *id).ok()?;
         self.ids.get(at).map(|(_, key)| *key)
     }

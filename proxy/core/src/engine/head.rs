@@ -356,9 +356,7 @@ impl Head {
         let Some(method) = self.method else {
             return false;
         };
-        if !self.bytes(method).iter().all(|&byte| names::is_token(byte))
-            || self.bytes(method).is_empty()
-        {
+        if !names::is_all_token(self.bytes(method)) || self.bytes(method).is_empty() {
             return false;
         }
         // `host` speaks where `:authority` does not, and is dropped where that does (§8.3.1): clients
@@ -505,7 +503,7 @@ fn utf8(text: &[u8]) -> bool {
 /// True for `host[:port]` or nothing: no user, path, space or list.
 pub(super) fn is_authority(text: &[u8]) -> bool {
     text.iter()
-        .all(|&byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(&byte))
+        .fold(true, |good, &byte| good & names::is_of_authority(byte))
 }
 
 fn is_scheme(text: &[u8]) -> bool {

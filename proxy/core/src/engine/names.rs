@@ -205,9 +205,19 @@ pub(super) fn is_token(byte: u8) -> bool {
     TOKEN[usize::from(byte)]
 }
 
-const fn tokens() -> [bool; 256] {
+/// True when every byte may stand in a field name or method.
+pub(super) fn is_all_token(text: &[u8]) -> bool {
+    text.iter().fold(true, |good, &byte| good & is_token(byte))
+}
+
+/// True for a byte that the host and port of a URI may have (RFC 3986 §3.2); no list has it.
+pub(super) fn is_of_authority(byte: u8) -> bool {
+    AUTHORITIES[usize::from(byte)]
+}
+
+/// Letters, digits and `extra`.
+const fn alphanumeric_and(extra: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
-    let extra = b"!#$%&'*+-.^_`|~";
     let mut index = 0;
     while index < extra.len() {
         table[extra[index] as usize] = true;
@@ -224,7 +234,8 @@ const fn tokens() -> [bool; 256] {
     table
 }
 
-static TOKEN: [bool; 256] = tokens();
+static TOKEN: [bool; 256] = alphanumeric_and(b"!#$%&'*+-.^_`|~");
+static AUTHORITIES: [bool; 256] = alphanumeric_and(b"-._~%!$&'()*+;=:[]");
 
 /// True when every byte may stand in a field value: no control character but the tab.
 pub(super) fn is_value(value: &[u8]) -> bool {
@@ -237,9 +248,9 @@ pub(super) fn is_value(value: &[u8]) -> bool {
 /// True when `name` is a lower-case token, as HTTP/2 demands (RFC 9113 §8.2.1).
 pub(super) fn is_lower_token(name: &[u8]) -> bool {
     !name.is_empty()
-        && name
-            .iter()
-            .all(|&byte| is_token(byte) && !byte.is_ascii_uppercase())
+        && name.iter().fold(true, |good, &byte| {
+            good & is_token(byte) & !byte.is_ascii_uppercase()
+        })
 }
 
 #[cfg(test)]

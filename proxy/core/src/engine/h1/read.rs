@@ -319,7 +319,7 @@ fn options(value: &[u8], found: &mut Connection) -> Result<bool, Refused> {
             found.upgrade = true;
         } else if is(token, b"te") {
         } else {
-            if !token.iter().all(|&byte| names::is_token(byte)) {
+            if !names::is_all_token(token) {
                 return Err(BAD);
             }
             nominated = true;

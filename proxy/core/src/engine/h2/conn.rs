@@ -314,7 +314,6 @@ impl Engine {
             return Ok(());
         };
         let stream = h2.find(id);
-        let past = if stream.is_some() { None } else { h2.past(id) };
         let recv = stream
             .and_then(|stream| self.streams.get(stream))
             .map(|stream| stream.recv);
@@ -345,15 +344,19 @@ impl Engine {
                 self.put_head(head);
                 self.h2_stream_error(key, id, code::STREAM_CLOSED)
             }
-            (None, _) => match (past, self.h2_is_new(key, id)) {
-                (_, true) if client => Err(PROTOCOL),
-                (_, true) => self.h2_request(key, id, end, head, fault),
-                (Some(Past::ResetHere), false) => {
+            (None, _) if self.h2_is_new(key, id) => {
+                if client {
+                    return Err(PROTOCOL);
+                }
+                self.h2_request(key, id, end, head, fault)
+            }
+            (None, _) => match self.h2(key).and_then(|h2| h2.past(id)) {
+                Some(Past::ResetHere) => {
                     self.put_head(head);
                     Ok(())
                 }
-                (Some(Past::Over | Past::ResetThere), false) => Err(Fatal(code::STREAM_CLOSED)),
-                (None, false) => Err(PROTOCOL),
+                Some(Past::Over | Past::ResetThere) => Err(Fatal(code::STREAM_CLOSED)),
+                None => Err(PROTOCOL),
             },
         }
     }
