@@ -37,7 +37,7 @@ class Peer:
 
     `missing` says why it cannot run here, or nothing; `version` is the command that tells; `start`
     starts the server's proxy, then the client's, in a pair whose backend runs already; so does
-    `start_opaque` for bytes, where that takes other settings and so a pair of its own, and
+    `start_opaque` for bytes in a pair of its own, which others need for other settings, and
     `start_stock` with a server's proxy that behaves as Linkerd's. `ready` is the path on which ours
     says that it is ready, at its port.
     """
@@ -46,7 +46,7 @@ class Peer:
     missing: Callable[[], str]
     version: tuple[str, ...]
     start: Callable[[Pair], None]
-    start_opaque: Callable[[Pair], None] | None = None
+    start_opaque: Callable[[Pair], None]
     start_stock: Callable[[Pair], None] | None = None
     ready: tuple[int, str] = (4143, "")
 
@@ -214,6 +214,7 @@ PEERS = (
         "linkerd",
         _program(PROXY, "not built"),
         (PROXY, "--version"),
+        start_linkerd,
         start_linkerd,
         start_stock=lambda pair: start_linkerd(pair, stock=True),
         ready=(4191, "/ready"),

@@ -179,9 +179,7 @@ def open_peer(pairs: dict[str, Pair], peer: Peer) -> None:
     """Starts a peer, with a pair of its own for bytes if it needs one, and waits until all passes."""
     if reason := peer.missing():
         raise RigError(reason)
-    starts = {peer.name: peer.start}
-    if peer.start_opaque:
-        starts[peer.name + OPAQUE] = peer.start_opaque
+    starts = {peer.name: peer.start, peer.name + OPAQUE: peer.start_opaque}
     if peer.start_stock:
         starts[peer.name + STOCK] = peer.start_stock
     for name, start in starts.items():
@@ -189,7 +187,7 @@ def open_peer(pairs: dict[str, Pair], peer: Peer) -> None:
         start_backend(pair)
         pair.redirect([PROXY, "init"])
         start(pair)
-        opaque = name not in (peer.name, OURS)
+        opaque = name != peer.name
         tried = [cell for cell in CELLS if passes(peer.name, cell) == name and not cell.one_core]
         first = tried[:1] if opaque else tried[:2]
         wait_until(partial(answers, pair, *first), f"{name} passes nothing")
@@ -199,8 +197,7 @@ def passes(peer: str, cell: Cell) -> str:
     """The name of the pair in which a peer carries this kind of load."""
     if cell.stock:
         return peer + STOCK
-    own = any(one.name == peer and one.start_opaque for one in PEERS)
-    return peer + OPAQUE if cell.opaque and own else peer
+    return peer + OPAQUE if cell.opaque and peer != DIRECT else peer
 
 
 def run_rounds(

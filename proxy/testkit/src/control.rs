@@ -106,6 +106,7 @@ impl ControlPlane {
     pub async fn serve(self, listener: TcpListener) -> io::Result<()> {
         loop {
             let (socket, _) = listener.accept().await?;
+            socket.set_nodelay(true)?;
             let state = self.state.clone();
             tokio::spawn(grpc::serve(socket, move |call| answer(state.clone(), call)));
         }
