@@ -62,7 +62,9 @@ async def test_the_namespaces_show_what_is_meshed_and_how_it_does(tab: Watched) 
     assert ("0/2", "–", "–") == (plain["Meshed"], plain["Success rate"], plain["RPS"])
     row = await tab.row("HTTP metrics of namespaces", "emojivoto")
     await expect(row.locator(".sparkline")).to_be_visible()
-    assert "6" == (await tab.cells("TCP metrics of namespaces", "emojivoto"))["Connections"]
+    # Six between the services, and one of each pod's proxy that is scraped; probes come and go.
+    connections = await tab.cells("TCP metrics of namespaces", "emojivoto")
+    assert 10 <= int(connections["Connections"]) <= 14
     await tab.shot("namespaces")
 
 
@@ -351,7 +353,8 @@ async def test_everything_is_reached_with_the_keyboard(tab: Watched) -> None:
     first = await tab.row("HTTP metrics of deployments", "emoji")
     await first.get_by_role("link", name="emoji", exact=True).focus()
     await keys.press("ArrowDown")
-    await expect(tab.page.get_by_role("link", name="vote-bot", exact=True)).to_be_focused()
+    second = await tab.row("HTTP metrics of deployments", "vote-bot")
+    await expect(second.get_by_role("link", name="vote-bot", exact=True)).to_be_focused()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
