@@ -16,7 +16,6 @@ use crate::log::Log;
 use crate::net::io::Io;
 use crate::net::socket::canonical;
 use crate::telemetry::exchange::{Exchange, HttpMetrics};
-use crate::telemetry::short_meta;
 use http::header::ACCEPT_ENCODING;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -136,15 +135,12 @@ impl Admin {
                 response
             }
             Verdict::Deny { route } => {
-                let route = short_meta("route", &policy.routes[route].meta);
-                let labels = accepted.server_labels(&policy).and(&route);
-                metrics.http_deny.get(&labels.and(&tls.labels())).add(1);
+                accepted.count_denied(metrics, &policy, route);
                 info!(%client, tls = tls.labels().as_str(), "Request denied");
                 text(StatusCode::FORBIDDEN, "")
             }
             Verdict::NoRoute => {
-                let labels = accepted.server_labels(&policy).and(&tls.labels());
-                metrics.http_no_route.get(&labels).add(1);
+                accepted.count_unrouted(metrics, &policy);
                 text(StatusCode::NOT_FOUND, "")
             }
         };

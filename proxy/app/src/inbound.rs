@@ -148,6 +148,29 @@ impl Accepted {
         short_meta("srv", &policy.meta).with_display("srv_port", self.target.port())
     }
 
+    /// Counts a request that takes `route` and that nothing admits.
+    pub fn count_denied(&self, metrics: &Metrics, policy: &ServerPolicy, route: usize) {
+        let route = short_meta("route", &policy.routes[route].meta);
+        let labels = self.server_labels(policy).and(&route);
+        metrics
+            .http_deny
+            .get(&labels.and(&self.tls.labels()))
+            .add(1);
+    }
+
+    /// Counts a request that no route of `policy` takes.
+    pub fn count_unrouted(&self, metrics: &Metrics, policy: &ServerPolicy) {
+        let labels = self.server_labels(policy).and(&self.tls.labels());
+        metrics.http_no_route.get(&labels).add(1);
+    }
+
+    /// Counts an answer of ours in place of the application's.
+    pub fn count_failed(&self, metrics: &Metrics, kind: &str) {
+        let server = self.server_labels(&self.policy.borrow());
+        let labels = Labels::new().with("error", kind).and(&server);
+        metrics.inbound_http_errors.get(&labels).add(1);
+    }
+
     /// Labels of its requests that take `route` and that `authorization` admits: of the endpoint's
     /// families, and of the family of admissions.
     pub fn admitted_labels(

@@ -13,12 +13,10 @@ use crate::outbound::endpoint::original;
 use crate::outbound::http::{Arrival, Connection};
 use crate::outbound::ingress::Lookup;
 use crate::telemetry::registry::Counter;
-use crate::telemetry::short_meta;
 use linkerd_proxy_core::dst::{host, Dst, Name};
 use linkerd_proxy_core::engine::Head;
 use linkerd_proxy_core::failure::Failure;
 use linkerd_proxy_core::filter::Headers;
-use linkerd_proxy_core::labels::Labels;
 use linkerd_proxy_core::meta::Meta;
 use linkerd_proxy_core::server::{ServerPolicy, Verdict};
 use linkerd_proxy_core::transport_header::{Header, Session};
@@ -237,14 +235,11 @@ impl Gateway {
                 }
             }
             Verdict::Deny { route } => {
-                let route = short_meta("route", &policy.routes[route].meta);
-                let labels = accepted.server_labels(&policy).and(&route);
-                metrics.http_deny.get(&labels.and(&tls.labels())).add(1);
+                accepted.count_denied(metrics, &policy, route);
                 return Some(Failure::Unauthorized);
             }
             Verdict::NoRoute => {
-                let labels = accepted.server_labels(&policy).and(&tls.labels());
-                metrics.http_no_route.get(&labels).add(1);
+                accepted.count_unrouted(metrics, &policy);
                 return Some(Failure::NoRoute);
             }
         }
@@ -255,9 +250,7 @@ impl Gateway {
     fn fail(&self, carried: Exchange, failure: Failure, manner: Manner, response: &Changes) {
         let answer = failure.answer();
         if let Some(kind) = answer.metric {
-            let server = self.accepted.server_labels(&self.accepted.policy.borrow());
-            let labels = Labels::new().with("error", kind).and(&server);
-            self.inbound.metrics.inbound_http_errors.get(&labels).add(1);
+            self.accepted.count_failed(&self.inbound.metrics, kind);
         }
         let mut answered = respond(failure, manner);
         response.apply(answered.headers_mut());

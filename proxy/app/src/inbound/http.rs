@@ -27,7 +27,6 @@ use linkerd_proxy_core::classify::is_grpc;
 use linkerd_proxy_core::dst::{self, Dst};
 use linkerd_proxy_core::engine::{self, code, Head, HeadEdit};
 use linkerd_proxy_core::failure::Failure;
-use linkerd_proxy_core::labels::Labels;
 use linkerd_proxy_core::meta::Meta;
 use linkerd_proxy_core::rate_limit::Scope;
 use linkerd_proxy_core::server::{Protocol, ServerPolicy, Verdict};
@@ -257,24 +256,21 @@ impl Connection {
                 Some(handles)
             }
             (Verdict::Deny { route }, _) => {
-                let labels = self
-                    .server_labels(&policy)
-                    .and(&short_meta("route", &policy.routes[route].meta));
-                let labels = labels.and(&self.accepted.tls.labels());
-                self.inbound.metrics.http_deny.get(&labels).add(1);
+                let accepted = &self.accepted;
+                accepted.count_denied(&self.inbound.metrics, &policy, route);
                 let Accepted {
                     client,
                     target,
                     tls,
                     ..
-                } = &self.accepted;
+                } = accepted;
                 info!(%client, %target, tls = tls.labels().as_str(), "Request denied");
                 self.fail(request, Failure::Unauthorized);
                 None
             }
             (Verdict::NoRoute, _) => {
-                let labels = self.server_labels(&policy).and(&self.accepted.tls.labels());
-                self.inbound.metrics.http_no_route.get(&labels).add(1);
+                let accepted = &self.accepted;
+                accepted.count_unrouted(&self.inbound.metrics, &policy);
                 self.fail(request, Failure::NoRoute);
                 None
             }
@@ -490,10 +486,7 @@ impl Connection {
     fn fail(&self, request: &Request, failure: Failure) {
         let answer = failure.answer();
         if let Some(kind) = answer.metric {
-            let labels = Labels::new()
-                .with("error", kind)
-                .and(&self.server_labels(&self.accepted.policy.borrow()));
-            self.inbound.metrics.inbound_http_errors.get(&labels).add(1);
+            self.accepted.count_failed(&self.inbound.metrics, kind);
             let Accepted { client, target, .. } = &self.accepted;
             info!(%client, %target, error = answer.text, "request failed");
         }
@@ -533,15 +526,12 @@ impl Connection {
             limiter.limit().meta.clone()
         };
         let labels = self
+            .accepted
             .server_labels(policy)
             .and(&short_meta("ratelimit", &meta))
             .with("ratelimit_scope", scope.label())
             .and(&self.accepted.tls.labels());
         self.inbound.metrics.http_rate_limited.get(&labels).add(1);
-    }
-
-    fn server_labels(&self, policy: &ServerPolicy) -> Labels {
-        self.accepted.server_labels(policy)
     }
 
     fn handles(
